@@ -1,0 +1,122 @@
+"""Every error this product raises, under one root. An error's docstring is its default message, its attributes are its payload."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import ClassVar
+
+
+class RecoveryError(Exception):
+    """Something in celery-recovery went wrong."""
+
+    code: ClassVar[str] = "RECOVERY_ERROR"
+
+    def __init__(self, message: str | None = None, **payload: object) -> None:
+        self.message = message or (self.__doc__ or self.code).strip().splitlines()[0]
+        self.payload = payload
+        super().__init__(self.message)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.message, self.payload)
+
+
+def _rebuild(kind: type[RecoveryError], message: str, payload: dict[str, object]) -> RecoveryError:
+    return kind(message, **payload)
+
+
+class ConfigurationError(RecoveryError):
+    """The configuration is not valid."""
+
+    code = "CONFIGURATION_INVALID"
+
+
+class FailureInvalid(RecoveryError):
+    """The failure report is not valid."""
+
+    code = "FAILURE_INVALID"
+
+
+class ServiceNotFound(RecoveryError):
+    """No such service is declared."""
+
+    code = "SERVICE_NOT_FOUND"
+
+
+class RecoveryNotFound(RecoveryError):
+    """No recovery has this id."""
+
+    code = "RECOVERY_NOT_FOUND"
+
+
+class UnknownName(RecoveryError):
+    """Nothing is registered under this name."""
+
+    code = "UNKNOWN_NAME"
+
+
+class DuplicateName(RecoveryError):
+    """Something is already registered under this name."""
+
+    code = "DUPLICATE_NAME"
+
+
+class StrategyUnavailable(RecoveryError):
+    """The service declares no remedy for this strategy."""
+
+    code = "STRATEGY_UNAVAILABLE"
+
+
+class StepFailed(RecoveryError):
+    """A step of a strategy did not do what it should."""
+
+    code = "STEP_FAILED"
+
+
+class DriverError(RecoveryError):
+    """A driver could not reach or move the real thing."""
+
+    code = "DRIVER_ERROR"
+
+
+class LeaseLost(RecoveryError):
+    """The lease on this service belongs to somebody else now; nothing more may be written or done."""
+
+    code = "LEASE_LOST"
+
+
+class StoreUnavailable(RecoveryError):
+    """The database or Redis did not answer."""
+
+    code = "STORE_UNAVAILABLE"
+
+
+class CircuitOpen(RecoveryError):
+    """The circuit is open; the call was not made."""
+
+    code = "CIRCUIT_OPEN"
+
+    def __init__(self, message: str | None = None, *, retry_after: float = 0.0, **payload: object) -> None:
+        self.retry_after = retry_after
+        super().__init__(message, retry_after=retry_after, **payload)
+
+
+class AlreadyRunning(RecoveryError):
+    """Another platform is running on this data folder."""
+
+    code = "ALREADY_RUNNING"
+
+
+class TaskOutOfMemory(RecoveryError):
+    """The task ran out of memory."""
+
+    code = "OUT_OF_MEMORY"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return `", did you mean 'x'?"` for the known name closest to `name`, else an empty string."""
+    matches = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f", did you mean '{matches[0]}'?" if matches else ""
+
+
+def listing(names: Iterable[str]) -> str:
+    """Return the names as a readable list, in alphabetical order (`none` when there are none)."""
+    return ", ".join(sorted(names)) or "none"
