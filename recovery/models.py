@@ -278,8 +278,6 @@ class Recovery:
     outcome: Outcome | None = None
     attempt: int = 0
     """Number of the current attempt, from 1; 0 before the first."""
-    position: int = 0
-    """Index into `plan.attempts` of the next strategy to try."""
     due_at: datetime | None = None
     """When the tick must look again; None once closed."""
     started_at: datetime | None = None
@@ -291,6 +289,8 @@ class Recovery:
     message: str = ""
     reason: str = ""
     """Why it is in this state, in one sentence."""
+    quiet_until: datetime | None = None
+    """Once closed: equal failures before this moment merge into it instead of opening another one."""
     cancel_requested: bool = False
     dry_run: bool = False
     force: bool = False

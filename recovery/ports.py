@@ -288,7 +288,11 @@ class LeaseStore(Protocol):
         ...
 
     def holds(self, lease: Lease) -> bool:
-        """Say whether the fence of `lease` is still the newest of its service and not expired by another's claim."""
+        """Say whether the fence of `lease` is still the newest of its service."""
+        ...
+
+    def lease_of(self, service: str) -> Lease | None:
+        """Return the newest claim on `service`, alive or expired; None if it was given up or never claimed."""
         ...
 
 
@@ -297,6 +301,10 @@ class RecoveryStore(Protocol):
 
     def open_recovery(self, recovery: Recovery, failure: Failure | None, decisions: Sequence[Decision], events: Sequence[Event]) -> Accepted:
         """Insert `recovery` with its rows, unless one is open for its service: then merge, unless `failure.id` is known: then do nothing.
+
+        Also merged, when `failure` is given: into the newest closed recovery of the service with the same fingerprint whose
+        `quiet_until` lies after `recovery.created_at` (guard `quiet_period`, `until` = its `quiet_until`). Without a failure an
+        open recovery is returned as it is, as MERGED.
 
         Merging stores the failure, adds 1 to `failures`, sets `last_failure_at`, raises the severity if the new one is worse,
         moves `first_evidence_at` never, and records one MERGE decision per fingerprint and recovery (guard
@@ -339,7 +347,8 @@ class RecoveryStore(Protocol):
 
         Returns the stored recovery (version + 1), or None when somebody else was faster and nothing was written. `failures`,
         `last_failure_at`, `severity` and `cancel_requested` are kept as they are in the row. `attempt` is inserted or
-        replaced; `mitigation` is put in place, `ended` is removed.
+        replaced; `mitigation` is put in place (replacing one of the same service and strategy), `ended` is removed. A decision
+        that repeats the newest one of its service only counts up, as in `record`.
         """
         ...
 
@@ -375,6 +384,14 @@ class RecoveryStore(Protocol):
         """Return the remedies that are in place."""
         ...
 
+    def end_mitigation(self, mitigation: Mitigation, events: Sequence[Event]) -> bool:
+        """Remove a mitigation that ended by itself; False if it is gone or was replaced by a newer one."""
+        ...
+
+    def busy(self, now: datetime) -> dict[str, datetime | None]:
+        """Return the services that need no new report: with an open recovery (None) or quiet until the given time after `now`."""
+        ...
+
     def record(self, decisions: Sequence[Decision] = (), events: Sequence[Event] = ()) -> None:
         """Store decisions and events that belong to no transition (a repeat of the newest decision of a service only counts up)."""
         ...
@@ -404,7 +421,10 @@ class HealthStore(Protocol):
         ...
 
     def mark_started(self, service: str, at: datetime) -> None:
-        """Note that a remedy (re)started `service`: `start_grace` counts from `at`, running verdicts of its checks are cleared."""
+        """Note that a remedy (re)started or mended `service`: `start_grace` counts from `at`, running verdicts of its checks are cleared.
+
+        Whatever was seen before `at` no longer counts: `record_sweep` drops check states whose `at` lies before it.
+        """
         ...
 
 

@@ -96,6 +96,8 @@ class PlatformDeclaration(Declaration):
     """Seconds of health after which attempts no longer count."""
     max_runs: Annotated[int, Field(ge=1, le=100)] = 3
     """Workers that one attempt may lose before it is parked as failed."""
+    retry_failed_after: Seconds = 60.0
+    """Seconds until a service whose recovery failed or was suppressed may open another one for the same failure."""
     shards: Annotated[int, Field(ge=1, le=1_000)] = 1
     """Parts that the checks of one interval are split into."""
     keep_samples: Seconds = 86_400.0
