@@ -1,0 +1,17 @@
+"""The stores without a server: same contract, one process, gone when it ends. For tests, docs and dry runs."""
+
+from recovery.store.memory.cooldowns import MemoryCooldowns, MemoryHeartbeats
+from recovery.store.memory.health import MemoryHealth
+from recovery.store.memory.leases import MemoryLeases
+from recovery.store.memory.ledger import MemoryLedger
+from recovery.store.memory.recoveries import MemoryRecoveries
+from recovery.store.memory.tables import Tables
+
+__all__ = ["MemoryCooldowns", "MemoryHeartbeats", "MemoryStore"]
+
+
+class MemoryStore(MemoryRecoveries, MemoryLeases, MemoryHealth, MemoryLedger):
+    """Keep everything in dictionaries behind one lock; implements `ports.Store`."""
+
+    def __init__(self) -> None:
+        super().__init__(Tables())

@@ -1,0 +1,85 @@
+"""The dictionaries of the in-memory store and the lock in front of them."""
+
+import threading
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from recovery.models import (
+    Attempt,
+    CheckState,
+    Decision,
+    Event,
+    Failure,
+    JsonObject,
+    Lease,
+    Mitigation,
+    Recovery,
+    Sample,
+    ServiceState,
+    Step,
+)
+from recovery.store.rules import lease_lost
+
+
+@dataclass(slots=True)
+class Noted:
+    """One row of the decision ledger."""
+
+    decision: Decision
+    repeats: int = 0
+    """How often it was made again right after."""
+    last_at: datetime | None = None
+
+    def count(self, repeat: Decision) -> None:
+        """Count `repeat` up instead of storing it."""
+        self.repeats += 1
+        self.last_at = repeat.at
+        self.decision = replace(self.decision, until=repeat.until)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """One row of the audit trail."""
+
+    action: str
+    actor: str
+    detail: JsonObject
+    at: datetime
+
+
+@dataclass(slots=True)
+class Tables:
+    """Everything that the store knows; change it only under `lock`."""
+
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    leases: dict[str, Lease] = field(default_factory=dict)
+    released: set[tuple[str, int]] = field(default_factory=set)
+    recoveries: dict[str, Recovery] = field(default_factory=dict)
+    failures: dict[str, tuple[str, Failure]] = field(default_factory=dict)
+    attempts: dict[tuple[str, int], Attempt] = field(default_factory=dict)
+    steps: dict[tuple[str, int, int], Step] = field(default_factory=dict)
+    mitigations: dict[tuple[str, str], Mitigation] = field(default_factory=dict)
+    decisions: list[Noted] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    checks: dict[tuple[str, str], CheckState] = field(default_factory=dict)
+    services: dict[str, ServiceState] = field(default_factory=dict)
+    sweeps: dict[str, datetime] = field(default_factory=dict)
+    audits: list[AuditRow] = field(default_factory=list)
+
+    def newest(self, lease: Lease) -> bool:
+        """Say whether `lease` is the last one given for its service and was not given back."""
+        current = self.leases.get(lease.service)
+        return current is not None and current.fence == lease.fence and (lease.service, lease.fence) not in self.released
+
+    def require(self, lease: Lease) -> None:
+        """Raise `LeaseLost` unless `lease` is the newest of its service."""
+        if not self.newest(lease):
+            raise lease_lost(lease)
+
+
+class Room:
+    """One port of the store, working on the tables that all of them share."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables

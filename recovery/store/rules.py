@@ -1,0 +1,135 @@
+"""What both stores must agree on: how reports merge, what a transition keeps, when a decision is a repeat. Pure functions."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+
+from recovery.errors import LeaseLost
+from recovery.models import Attempt, AttemptState, CheckState, Choice, Decision, Failure, Lease, Recovery, ServiceState
+
+OPEN_GUARD = "one_open_recovery"
+QUIET_GUARD = "quiet_period"
+PREFIX_LENGTH = 6
+"""Fewest characters of an id that are looked up as a prefix."""
+
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+
+def later(one: datetime | None, other: datetime | None) -> datetime | None:
+    """Return the later of two moments; a missing one loses."""
+    return max((moment for moment in (one, other) if moment is not None), default=None)
+
+
+def merged(row: Recovery, failure: Failure) -> Recovery:
+    """Return the open recovery `row` after one more report of its failure."""
+    return replace(
+        row,
+        failures=row.failures + 1,
+        last_failure_at=later(row.last_failure_at, failure.occurred_at),
+        severity=min(row.severity, failure.severity, key=lambda severity: severity.rank),
+    )
+
+
+def absorbs(row: Recovery, failure: Failure, now: datetime) -> bool:
+    """Say whether the closed recovery `row` still takes equal failures in."""
+    equal = row.service == failure.service and row.fingerprint == failure.fingerprint
+    return equal and not row.state.is_open and row.quiet_until is not None and row.quiet_until > now
+
+
+def merge_decision(row: Recovery, failure: Failure, now: datetime) -> Decision:
+    """Return the decision that `failure` was merged into `row`, open or quiet."""
+    open_now = row.state.is_open
+    return Decision(
+        service=row.service,
+        choice=Choice.MERGE,
+        guard=OPEN_GUARD if open_now else QUIET_GUARD,
+        reason=f"a {row.kind} recovery of '{row.service}' is open already"
+        if open_now
+        else f"the last recovery of '{row.service}' {row.state}",
+        at=now,
+        recovery_id=row.id,
+        failure_id=failure.id,
+        facts={"fingerprint": failure.fingerprint, "since": (row.finished_at or row.created_at).isoformat()},
+        until=None if open_now else row.quiet_until,
+    )
+
+
+def may_run(recovery: Recovery, attempt: Attempt) -> bool:
+    """Say whether there is anything left to run: neither the recovery nor the attempt is over."""
+    return recovery.state.is_open and attempt.state in {AttemptState.QUEUED, AttemptState.RUNNING}
+
+
+def attempt_over(lease: Lease, number: int) -> LeaseLost:
+    """Return the error for an attempt that nobody may take up any more."""
+    return LeaseLost(f"attempt {number} of recovery {lease.recovery_id} is over", recovery_id=lease.recovery_id, attempt=number)
+
+
+def lease_lost(lease: Lease) -> LeaseLost:
+    """Return the error for a write with an older fence."""
+    return LeaseLost(f"the lease on '{lease.service}' with fence {lease.fence} is not the newest", service=lease.service, fence=lease.fence)
+
+
+def wake_up(row: Recovery, before: Recovery, after: Recovery) -> datetime | None:
+    """Return the `due_at` that a transition stores.
+
+    A merge or a cancellation may have made the row due after `before` was read: then the earlier moment wins, so that
+    the transition cannot put the wake-up off.
+    """
+    if after.due_at is None or row.due_at is None or row.due_at == before.due_at:
+        return after.due_at
+    return min(row.due_at, after.due_at)
+
+
+def stored(row: Recovery, before: Recovery, after: Recovery) -> Recovery:
+    """Return what a transition from `before` to `after` makes of the present `row`."""
+    return replace(
+        after,
+        due_at=wake_up(row, before, after),
+        failures=row.failures,
+        last_failure_at=row.last_failure_at,
+        severity=row.severity,
+        cancel_requested=row.cancel_requested,
+        version=row.version + 1,
+    )
+
+
+def repeat_key(decision: Decision) -> str:
+    """Return what equal decisions share: everything but time and the numbers in the reason."""
+    reason = _NUMBER.sub("#", decision.reason)
+    fingerprint = decision.facts.get("fingerprint", "") if decision.choice is Choice.MERGE else ""
+    parts = (decision.choice, decision.guard, decision.strategy or "", decision.recovery_id or "", reason, str(fingerprint))
+    return "\x1f".join(parts)
+
+
+def by_service(decisions: Iterable[Decision]) -> dict[str, list[Decision]]:
+    """Return the decisions of each service, in their order."""
+    grouped: dict[str, list[Decision]] = {}
+    for decision in decisions:
+        grouped.setdefault(decision.service, []).append(decision)
+    return grouped
+
+
+def newer_check(row: CheckState | None, state: CheckState) -> bool:
+    """Say whether `state` may replace the stored `row`."""
+    return row is None or row.at is None or (state.at is not None and state.at >= row.at)
+
+
+def seen_before_start(service: ServiceState | None, state: CheckState) -> bool:
+    """Say whether `state` was seen before the last start of its service, so that it no longer counts."""
+    return service is not None and service.started_at is not None and state.at is not None and state.at < service.started_at
+
+
+def seen_service(row: ServiceState | None, state: ServiceState) -> ServiceState:
+    """Return what a sweep's `state` makes of the stored `row`: an older look is dropped, a later start is kept."""
+    if row is None:
+        return state
+    if row.seen_at is not None and (state.seen_at is None or state.seen_at < row.seen_at):
+        return row
+    return replace(state, started_at=later(row.started_at, state.started_at))
+
+
+def sweep_is_due(last: datetime, now: datetime, interval: float) -> bool:
+    """Say whether a sweep that last began at `last` may begin again; a clock that was set back does not stop it."""
+    age = (now - last).total_seconds()
+    return age >= interval / 2 or age < -interval
