@@ -1,0 +1,25 @@
+"""Circuit breakers that the whole fleet shares: the pure state machine, its Redis twin in Lua, and the caller's side.
+
+Names are loaded on first use, because the client library imports this package and must stay cheap to import.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from recovery.breaker.board import MemoryBreakers, RedisBreakers
+    from recovery.breaker.options import BreakerOptions
+
+__all__ = ["BreakerOptions", "MemoryBreakers", "RedisBreakers"]
+
+_HOME = {
+    "BreakerOptions": "recovery.breaker.options",
+    "MemoryBreakers": "recovery.breaker.board",
+    "RedisBreakers": "recovery.breaker.board",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
