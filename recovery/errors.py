@@ -28,6 +28,11 @@ class ConfigurationError(RecoveryError):
 
     code = "CONFIGURATION_INVALID"
 
+    def __init__(self, message: str | None = None, *, problems: Iterable[str] = (), **payload: object) -> None:
+        self.problems = tuple(problems)
+        """One line for each thing that is wrong, with file, line and path."""
+        super().__init__(message, problems=self.problems, **payload)
+
 
 class FailureInvalid(RecoveryError):
     """The failure report is not valid."""
@@ -81,6 +86,12 @@ class LeaseLost(RecoveryError):
     """The lease on this service belongs to somebody else now; nothing more may be written or done."""
 
     code = "LEASE_LOST"
+
+
+class Cancelled(RecoveryError):
+    """An operator cancelled the recovery; the attempt ended at a step boundary."""
+
+    code = "CANCELLED"
 
 
 class StoreUnavailable(RecoveryError):

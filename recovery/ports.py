@@ -299,7 +299,9 @@ class LeaseStore(Protocol):
 class RecoveryStore(Protocol):
     """Recoveries with their attempts, steps, decisions and events. Each method is one transaction."""
 
-    def open_recovery(self, recovery: Recovery, failure: Failure | None, decisions: Sequence[Decision], events: Sequence[Event]) -> Accepted:
+    def open_recovery(
+        self, recovery: Recovery, failure: Failure | None, decisions: Sequence[Decision], events: Sequence[Event]
+    ) -> Accepted:
         """Insert `recovery` with its rows, unless one is open for its service: then merge, unless `failure.id` is known: then do nothing.
 
         Also merged, when `failure` is given: into the newest closed recovery of the service with the same fingerprint whose
@@ -416,7 +418,9 @@ class HealthStore(Protocol):
         """Return what is known about every service, by name."""
         ...
 
-    def record_sweep(self, samples: Sequence[Sample], checks: Sequence[CheckState], services: Sequence[ServiceState], events: Sequence[Event]) -> None:
+    def record_sweep(
+        self, samples: Sequence[Sample], checks: Sequence[CheckState], services: Sequence[ServiceState], events: Sequence[Event]
+    ) -> None:
         """Store one sweep in one transaction; a check state older than the stored one is dropped."""
         ...
 

@@ -1,0 +1,221 @@
+"""Takes in what starts or ends a recovery: failure reports, manual triggers, restores and cancels.
+
+Nothing is executed here. A report chooses a plan from what the operator declared; it can never bring a command of its own.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from datetime import timedelta
+
+from pydantic import ValidationError
+
+from recovery.config.fleet import Fleet, ServiceDeclaration
+from recovery.decide.planner import Estimate, no_history, plan, plan_one, plan_restore
+from recovery.errors import FailureInvalid, RecoveryError, RecoveryNotFound, ServiceNotFound, StrategyUnavailable, nearest
+from recovery.models import (
+    Action,
+    Category,
+    Event,
+    Failure,
+    JsonObject,
+    Kind,
+    Mitigation,
+    Outcome,
+    Plan,
+    Recovery,
+    RecoveryState,
+    Severity,
+    Status,
+    fingerprint_of,
+    new_id,
+)
+from recovery.ports import Accepted, Clock, Intake, Store, Strategy
+from recovery.registry import Registry
+
+
+class Desk:
+    """The one place where recoveries begin.
+
+    Args:
+        store: where they are written down.
+        strategies: every strategy there is.
+        fleet: returns the configuration in force.
+        clock: returns the current time.
+        later: strategies that are known words but not part of this version.
+        estimate: typical seconds of a strategy on a service, from its history.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        strategies: Registry[Strategy],
+        fleet: Callable[[], Fleet],
+        clock: Clock,
+        *,
+        later: Collection[str] = (),
+        estimate: Estimate = no_history,
+    ) -> None:
+        self._store = store
+        self._strategies = strategies
+        self._fleet = fleet
+        self._clock = clock
+        self._later = later
+        self._estimate = estimate
+
+    def report(self, payload: Mapping[str, object], actor: str = "report") -> Accepted:
+        """Take one failure report in: open a recovery, or merge it into the one that is open.
+
+        Raises `FailureInvalid` or `ServiceNotFound`; both leave a row in the audit trail and nothing else.
+        """
+        try:
+            failure = parse_failure(payload)
+            service = self._service(failure.service)
+        except RecoveryError as refused:
+            detail = {"code": refused.code, "reason": refused.message, "service": str(payload.get("service", ""))[:100]}
+            self._store.audit("report_refused", actor, dict(detail), self._clock())
+            raise
+        chosen = plan(service, failure.category, self._strategies, later=self._later, estimate=self._estimate)
+        draft = self._draft(Kind.AUTOMATIC, service, failure.category, chosen, failure.message)
+        reported = replace(
+            draft,
+            fingerprint=failure.fingerprint,
+            severity=failure.severity,
+            first_evidence_at=min(failure.occurred_at, draft.created_at),
+            failure_id=failure.id,
+            last_failure_at=failure.occurred_at,
+            failures=1,
+        )
+        return self._open(reported, failure)
+
+    def trigger(
+        self,
+        service: str,
+        strategy: str | None = None,
+        *,
+        recovery_id: str | None = None,
+        force: bool = False,
+        dry_run: bool = False,
+        reason: str = "",
+    ) -> Accepted:
+        """Open a manual recovery of `service`, with one strategy or with the plan for an unavailable service.
+
+        Args:
+            service: a declared service.
+            strategy: the only one to try; None: the whole plan.
+            recovery_id: id to use, so that a doubled message opens nothing new.
+            force: pass over cooldown and attempt cap.
+            dry_run: record what would be done and touch nothing.
+            reason: why, for the history.
+
+        Raises `ServiceNotFound`, `UnknownName` or `StrategyUnavailable`.
+        """
+        declared = self._service(service)
+        if recovery_id and (known := self._store.recovery(recovery_id)):
+            return Accepted(intake=Intake.DUPLICATE, recovery=known)
+        category = Category.SERVICE_UNAVAILABLE
+        if strategy is None:
+            chosen = plan(declared, category, self._strategies, later=self._later, estimate=self._estimate)
+        else:
+            chosen = self._one(declared, strategy, category)
+        draft = self._draft(Kind.MANUAL, declared, category, chosen, reason or "by hand")
+        return self._open(replace(draft, id=recovery_id or draft.id, force=force, dry_run=dry_run))
+
+    def restore(self, mitigation: Mitigation) -> Accepted | None:
+        """Open a scheduled recovery that takes a mitigation away; None while another one is open or a restore just failed."""
+        now = self._clock()
+        if self._store.open_recovery_of(mitigation.service) is not None:
+            return None
+        fleet = self._fleet()
+        recent = self._store.attempts_of(mitigation.service, now - timedelta(seconds=fleet.platform.retry_failed_after))
+        if any(attempt.action is Action.REVERT and attempt.outcome is Outcome.FAILED for attempt in recent):
+            return None
+        declared = self._service(mitigation.service)
+        message = f"healthy again: end {mitigation.strategy}"
+        return self._open(self._draft(Kind.SCHEDULED, declared, Category.UNKNOWN, plan_restore(mitigation, self._strategies), message))
+
+    def restore_all(self) -> list[Accepted]:
+        """Open a restore for every mitigation whose service has been healthy for its `healthy_for` seconds."""
+        fleet, now = self._fleet(), self._clock()
+        mitigations = self._store.mitigations()
+        if not mitigations:
+            return []
+        states = self._store.service_states()
+        ready = [
+            mitigation
+            for mitigation in mitigations
+            if (declared := fleet.services.get(mitigation.service))
+            and (state := states.get(mitigation.service))
+            and state.status is Status.HEALTHY
+            and state.since
+            and (now - state.since).total_seconds() >= declared.healthy_for
+        ]
+        return [accepted for mitigation in ready if (accepted := self.restore(mitigation))]
+
+    def cancel(self, recovery_id: str, reason: str = "") -> Recovery:
+        """Ask for an open recovery to end at the next step boundary.
+
+        Raises `RecoveryNotFound` for an unknown id. A recovery that is closed already is returned as it is.
+        """
+        known = self._store.recovery(recovery_id)
+        if known is None:
+            raise RecoveryNotFound(f"no recovery has the id {recovery_id}", recovery_id=recovery_id)
+        return self._store.request_cancel(known.id, reason or "cancelled by an operator", self._clock()) or known
+
+    def _service(self, name: str) -> ServiceDeclaration:
+        services = self._fleet().services
+        if name not in services:
+            raise ServiceNotFound(f"no service '{name}' is declared{nearest(name, services)}", service=name)
+        return services[name]
+
+    def _one(self, declared: ServiceDeclaration, strategy: str, category: Category) -> Plan:
+        if strategy in self._later and strategy not in self._strategies:
+            raise StrategyUnavailable(f"strategy '{strategy}' is not part of this version", strategy=strategy)
+        chosen = plan_one(declared, strategy, category, self._strategies, self._estimate)
+        if chosen.left_out:
+            raise StrategyUnavailable(f"{strategy} cannot run on {declared.name}: {chosen.left_out[0].why}", strategy=strategy)
+        return chosen
+
+    def _draft(self, kind: Kind, service: ServiceDeclaration, category: Category, chosen: Plan, message: str) -> Recovery:
+        now = self._clock()
+        return Recovery(
+            id=new_id(),
+            service=service.name,
+            fingerprint=fingerprint_of(service.name, f"{kind}:{category}"),
+            category=category,
+            severity=Severity.HIGH,
+            kind=kind,
+            state=RecoveryState.PENDING,
+            plan=chosen,
+            created_at=now,
+            first_evidence_at=now,
+            due_at=now,
+            failures=0,
+            message=message,
+            reason="accepted",
+            config_version=self._fleet().version,
+        )
+
+    def _open(self, draft: Recovery, failure: Failure | None = None) -> Accepted:
+        data: JsonObject = {"kind": str(draft.kind), "category": str(draft.category), "message": draft.message[:200]}
+        opened = Event("recovery:opened", draft.created_at, draft.service, draft.id, data)
+        return self._store.open_recovery(draft, failure, (), (opened,))
+
+
+def parse_failure(payload: Mapping[str, object]) -> Failure:
+    """Return the failure that a report describes; raises `FailureInvalid` with one sentence per problem."""
+    try:
+        return Failure.model_validate(dict(payload))
+    except ValidationError as error:
+        problems = "; ".join(_sentence(problem["loc"], problem["msg"], problem["type"], problem.get("input")) for problem in error.errors())
+        raise FailureInvalid(f"failure report refused: {problems}") from None
+
+
+def _sentence(loc: tuple[int | str, ...], message: str, kind: str, given: object) -> str:
+    where = ".".join(str(part) for part in loc) or "report"
+    if kind == "extra_forbidden":
+        return f"unknown key '{where}'{nearest(where, Failure.model_fields)}"
+    if kind == "missing":
+        return f"'{where}' is missing"
+    choices = {"category": Category, "severity": Severity}.get(where)
+    hint = nearest(str(given), [str(choice) for choice in choices]) if choices else ""
+    return f"'{where}': {message[:1].lower()}{message[1:]}{hint}"

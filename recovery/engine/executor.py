@@ -1,0 +1,108 @@
+"""Carries one attempt out: takes the lease, goes through the journaled steps, asks the checks, writes the outcome down."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+from recovery.config.fleet import Fleet, ServiceDeclaration
+from recovery.engine.renewal import kept_alive
+from recovery.engine.work import Result, Work
+from recovery.errors import Cancelled, DriverError, LeaseLost, StepFailed, StoreUnavailable
+from recovery.models import Attempt, AttemptState, Event, JsonObject, Lease, Outcome, Recovery, new_id
+from recovery.ports import Clock, Probe, Store, Strategy
+from recovery.registry import Registry
+
+log = logging.getLogger(__name__)
+
+
+class Executor:
+    """Runs attempts in this process.
+
+    Args:
+        store: the authority; refuses every write of a stale holder.
+        strategies: every strategy there is.
+        fleet: returns the configuration in force.
+        probe: runs checks on the spot.
+        clock: returns the current time.
+        node: names this process in leases, such as `recover@host:4711`.
+    """
+
+    def __init__(
+        self, store: Store, strategies: Registry[Strategy], fleet: Callable[[], Fleet], probe: Probe, clock: Clock, node: str
+    ) -> None:
+        self._store = store
+        self._strategies = strategies
+        self._fleet = fleet
+        self._probe = probe
+        self._clock = clock
+        self._node = node
+
+    def run(self, recovery_id: str, number: int) -> Attempt | None:
+        """Carry out attempt `number`; return it as it ended, or None when there was nothing to do.
+
+        Nothing to do: the message is stale, somebody else holds the service, or the lease was lost on the way (then whoever
+        has it now finishes the attempt). Raises `StoreUnavailable` if the store goes away; the lease then runs out and the
+        attempt is taken up again by the tick.
+        """
+        recovery = self._store.recovery(recovery_id)
+        if recovery is None or not self._wanted(recovery, number):
+            return None
+        fleet = self._fleet()
+        if recovery.service not in fleet.services:
+            return None
+        now, seconds = self._clock(), fleet.platform.lease
+        holder = f"{self._node}:{new_id()[:8]}"
+        lease = self._store.acquire_lease(recovery.service, recovery_id, holder, now, now + timedelta(seconds=seconds))
+        if lease is None:
+            return None
+        try:
+            with kept_alive(self._store, lease, seconds, self._clock, lambda: log.warning("lease.lost service=%s", lease.service)):
+                return self._carry_out(recovery, number, lease, fleet.services[recovery.service])
+        except LeaseLost:
+            log.warning("attempt.abandoned service=%s recovery=%s reason=lease_lost", recovery.service, recovery.id)
+            return None
+        finally:
+            self._release(lease)
+
+    def _wanted(self, recovery: Recovery, number: int) -> bool:
+        if not recovery.state.is_open or recovery.attempt != number:
+            return False
+        return self._store.attempts(recovery.id)[number - 1].state is not AttemptState.FINISHED
+
+    def _release(self, lease: Lease) -> None:
+        try:
+            self._store.release_lease(lease)
+        except StoreUnavailable:
+            log.warning("lease.not_released service=%s: it runs out by itself at %s", lease.service, lease.until.isoformat())
+
+    def _carry_out(self, recovery: Recovery, number: int, lease: Lease, service: ServiceDeclaration) -> Attempt:
+        attempt = self._store.begin_attempt(lease, number, self._clock())
+        work = Work(self._store, self._strategies[attempt.strategy], self._probe, self._clock, recovery, attempt, lease, service)
+        log.info(
+            "attempt.started service=%s strategy=%s recovery=%s attempt=%d run=%d",
+            service.name, attempt.strategy, recovery.id, number, attempt.runs,
+        )  # fmt: skip
+        result = self._result_of(work)
+        now = self._clock()
+        if result.outcome is Outcome.RESOLVED:
+            self._store.mark_started(service.name, now)
+        ended = replace(attempt, state=AttemptState.FINISHED, outcome=result.outcome, reason=result.reason, finished_at=now)
+        data: JsonObject = {"strategy": attempt.strategy, "attempt": number, "outcome": str(result.outcome), "reason": result.reason}
+        self._store.finish_attempt(lease, ended, [Event("recovery:action", now, service.name, recovery.id, data)], now)
+        log.info(
+            "attempt.finished service=%s strategy=%s recovery=%s outcome=%s reason=%r",
+            service.name, attempt.strategy, recovery.id, result.outcome, result.reason,
+        )  # fmt: skip
+        return ended
+
+    def _result_of(self, work: Work) -> Result:
+        try:
+            return work.perform()
+        except (LeaseLost, StoreUnavailable, MemoryError):
+            raise
+        except (Cancelled, StepFailed, DriverError) as failed:
+            return Result(Outcome.FAILED, failed.message)
+        except Exception as error:
+            log.exception("attempt.broke service=%s strategy=%s", work.service.name, work.attempt.strategy)
+            return Result(Outcome.FAILED, f"{work.attempt.strategy} broke: {type(error).__name__}: {error}")
