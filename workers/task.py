@@ -1,0 +1,45 @@
+"""What every task of this app has in common: no error of a task may take its worker down or fill the log with stack traces."""
+
+import inspect
+from typing import Any
+
+from celery import Task
+from celery.utils.log import get_task_logger
+
+from recovery.errors import RecoveryError, TaskOutOfMemory
+
+logger = get_task_logger(__name__)
+
+
+class RecoveryTask(Task):
+    """A task whose expected errors are one sentence in the log and in its result."""
+
+    abstract = True
+    throws = (RecoveryError,)
+    """Expected: told in one line, without a stack trace."""
+    max_retries = 2
+    """How often a task is sent again after its worker process was lost."""
+    default_retry_delay = 1
+    """Seconds; a lease outlives it, so nothing runs twice."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the body.
+
+        Raises:
+            RecoveryError: the arguments do not fit, or the body raised it.
+            TaskOutOfMemory: the body ran out of memory; Celery would end the whole worker for a bare `MemoryError`.
+        """
+        try:
+            self._refuse_misfits(args, kwargs)
+            return self.run(*args, **kwargs)
+        except RecoveryError as error:
+            logger.warning("%s: %s", self.name, error.message)
+            raise
+        except MemoryError:
+            raise TaskOutOfMemory(f"{self.name} ran out of memory") from None
+
+    def _refuse_misfits(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        try:
+            inspect.signature(self.run).bind(*args, **kwargs)
+        except TypeError as error:
+            raise RecoveryError(f"{self.name}: {error}") from None
