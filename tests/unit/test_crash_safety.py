@@ -1,0 +1,199 @@
+"""What happens when whoever carries out an attempt dies, freezes or is doubled: nothing is lost and nothing acts twice."""
+
+from contextlib import AbstractContextManager
+from unittest.mock import patch
+
+import pytest
+
+from recovery.errors import LeaseLost
+from recovery.models import AttemptState, Outcome, RecoveryState, StepState
+from recovery.ports import Execute, Wait
+from tests.world import World
+
+
+class Killed(BaseException):
+    """The worker process is gone: nothing after this line runs, not even handlers."""
+
+
+def kill() -> None:
+    raise Killed
+
+
+def keeping_leases(world: World) -> AbstractContextManager[object]:
+    """A dead worker releases nothing."""
+    return patch.object(world.store, "release_lease")
+
+
+def lose_worker(world: World, step: str) -> str:
+    """Let a worker die in the middle of `step`; return the recovery's id."""
+    world.healthy = True
+    recovery_id = world.report()
+    directive = world.advance(recovery_id)
+    world.strategies["restart"].during[step] = kill
+    with keeping_leases(world), pytest.raises(Killed):
+        world.execute(directive)
+    world.strategies["restart"].during.clear()
+    return recovery_id
+
+
+def test_a_lost_worker_is_replaced_once_its_lease_ran_out() -> None:
+    world = World("restart", platform={"lease": 10})
+    recovery_id = lose_worker(world, "one")
+
+    world.later(5)
+    assert world.reaper.tick() == []
+    world.later(6)
+    (directive,) = world.reaper.tick()
+
+    assert isinstance(directive, Execute)
+    assert directive.recovery_id == recovery_id
+
+
+def test_a_step_that_took_effect_before_the_crash_is_not_repeated() -> None:
+    world = World("restart")
+    lose_worker(world, "one")
+    world.strategies["restart"].took_effect = lambda step: step == "one"
+
+    world.later(11)
+    (directive,) = world.reaper.tick()
+    ended = world.execute(directive)
+
+    assert ended
+    assert ended.outcome is Outcome.RESOLVED
+    assert ended.runs == 2
+    assert world.ledger == ["restart.one", "restart.two"]
+    first = world.store.steps(ended.recovery_id)[0]
+    assert first.reconciled
+    assert first.state is StepState.FINISHED
+
+
+def test_a_step_that_had_no_effect_is_run_again() -> None:
+    world = World("restart")
+    lose_worker(world, "one")
+
+    world.later(11)
+    (directive,) = world.reaper.tick()
+    world.execute(directive)
+
+    assert world.ledger == ["restart.one", "restart.one", "restart.two"]
+
+
+def test_finished_steps_are_passed_over_by_the_successor() -> None:
+    world = World("restart")
+    lose_worker(world, "two")
+    world.strategies["restart"].took_effect = lambda _step: True
+
+    world.later(11)
+    (directive,) = world.reaper.tick()
+    world.execute(directive)
+
+    assert world.ledger == ["restart.one", "restart.two"]
+
+
+def test_the_fence_rises_with_every_holder() -> None:
+    world = World("restart")
+    recovery_id = lose_worker(world, "one")
+    before = world.store.attempts(recovery_id)[0].fence
+
+    world.later(11)
+    (directive,) = world.reaper.tick()
+    world.execute(directive)
+
+    assert world.store.attempts(recovery_id)[0].fence > before
+
+
+def test_a_frozen_worker_that_wakes_up_after_its_lease_moved_does_nothing_more() -> None:
+    world = World("restart", platform={"lease": 10})
+    recovery_id = world.report()
+    directive = world.advance(recovery_id)
+
+    def freeze() -> None:
+        """While the first worker sleeps in step one, a second one takes over and finishes."""
+        world.strategies["restart"].during.clear()
+        world.strategies["restart"].took_effect = lambda step: step == "one"
+        world.later(60)
+        (again,) = world.reaper.tick()
+        assert isinstance(again, Execute)
+        ended = world.worker("worker-2").run(again.recovery_id, again.attempt)
+        assert ended
+        assert ended.outcome is Outcome.RESOLVED
+
+    world.strategies["restart"].during["one"] = freeze
+    assert world.execute(directive) is None
+
+    assert world.ledger == ["restart.one", "restart.two"]
+    assert world.store.attempts(recovery_id)[0].outcome is Outcome.RESOLVED
+
+
+def test_two_workers_that_get_the_same_message_act_once() -> None:
+    world = World("restart")
+    recovery_id = world.report()
+    directive = world.advance(recovery_id)
+    assert isinstance(directive, Execute)
+    second: list[object] = []
+    world.strategies["restart"].during["one"] = lambda: second.append(world.worker("worker-2").run(recovery_id, directive.attempt))
+
+    world.execute(directive)
+
+    assert second == [None]
+    assert world.ledger == ["restart.one", "restart.two"]
+
+
+def test_a_recovery_that_takes_its_workers_down_is_parked() -> None:
+    world = World("restart", "reload", platform={"lease": 10, "max_runs": 2})
+    recovery_id = lose_worker(world, "one")
+    world.strategies["restart"].during["one"] = kill
+
+    world.later(11)
+    (directive,) = world.reaper.tick()
+    with keeping_leases(world), pytest.raises(Killed):
+        world.execute(directive)
+    world.later(11)
+    world.reaper.tick()
+    world.strategies["restart"].during.clear()
+    world.run(recovery_id)
+
+    first, second = world.store.attempts(recovery_id)
+    assert (first.state, first.outcome) == (AttemptState.FINISHED, Outcome.FAILED)
+    assert "lost its worker 2 times" in first.reason
+    assert second.outcome is Outcome.RESOLVED
+
+
+def test_a_parked_attempt_locks_its_frozen_worker_out() -> None:
+    world = World("restart", platform={"lease": 10, "max_runs": 1})
+    recovery_id = lose_worker(world, "one")
+    held = world.store.lease_of("web")
+    assert held
+
+    world.later(11)
+    world.reaper.tick()
+
+    with pytest.raises(LeaseLost):
+        world.store.journal(held, world.store.steps(recovery_id)[0])
+
+
+def test_a_living_lease_is_left_alone() -> None:
+    world = World("restart", platform={"lease": 10})
+    recovery_id = world.report()
+    directive = world.advance(recovery_id)
+    seen: list[object] = []
+    world.strategies["restart"].during["one"] = lambda: seen.append(world.advance(recovery_id))
+
+    world.execute(directive)
+
+    assert isinstance(seen[0], Wait)
+
+
+def test_a_recovery_whose_worker_died_is_finished_by_the_tick_alone() -> None:
+    world = World("restart", platform={"lease": 10})
+    recovery_id = lose_worker(world, "two")
+    world.strategies["restart"].took_effect = lambda _step: True
+
+    world.later(30)
+    for directive in world.reaper.tick():
+        world.execute(directive)
+    world.reaper.tick()
+
+    recovery = world.store.recovery(recovery_id)
+    assert recovery
+    assert recovery.state is RecoveryState.SUCCEEDED
