@@ -1,5 +1,6 @@
 """What both stores must agree on: how reports merge, what a transition keeps, when a decision is a repeat. Pure functions."""
 
+import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import replace
@@ -95,11 +96,11 @@ def stored(row: Recovery, before: Recovery, after: Recovery) -> Recovery:
 
 
 def repeat_key(decision: Decision) -> str:
-    """Return what equal decisions share: everything but time and the numbers in the reason."""
+    """Return 32 hex digits that equal decisions share: everything but time and the numbers in the reason."""
     reason = _NUMBER.sub("#", decision.reason)
     fingerprint = decision.facts.get("fingerprint", "") if decision.choice is Choice.MERGE else ""
     parts = (decision.choice, decision.guard, decision.strategy or "", decision.recovery_id or "", reason, str(fingerprint))
-    return "\x1f".join(parts)
+    return hashlib.blake2b("\x1f".join(parts).encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
 def by_service(decisions: Iterable[Decision]) -> dict[str, list[Decision]]:

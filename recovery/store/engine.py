@@ -1,0 +1,116 @@
+"""Opens databases: SQLite as a fleet on one host needs it, PostgreSQL with short patience, both safe across fork.
+
+Nothing connects before the first statement.
+"""
+
+import os
+import sqlite3
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import ConnectionPoolEntry, Pool
+
+from recovery.errors import ConfigurationError, StoreUnavailable
+from recovery.settings import redact
+from recovery.store.types import dump_json
+
+BUSY_TIMEOUT = 30.0
+"""Seconds that a SQLite connection waits for another writer."""
+READS = "recovery_reads"
+"""Execution option of transactions that only read: on SQLite they do not take the write lock."""
+
+_SQLITE_OUTAGES = frozenset({5, 6, 8, 10, 13, 14, 15})
+"""SQLite's primary codes BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN and PROTOCOL: the database is not to be had now."""
+
+_engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
+_inherited: list[Pool] = []
+
+
+def open_engine(url: str) -> Engine:
+    """Return an engine for `url` (`sqlite:///file` or `postgresql://...`); it connects at the first statement.
+
+    SQLite: write-ahead log, foreign keys, 30 s patience with other writers, and `BEGIN IMMEDIATE`, so that a transaction
+    that reads before it writes never fails halfway. Raises `ConfigurationError` for a URL that names nothing usable.
+    """
+    parsed = parse_url(url)
+    try:
+        engine = create_engine(parsed, json_serializer=dump_json, **_options(parsed))
+    except (ArgumentError, ImportError) as error:
+        raise ConfigurationError(f"cannot use the database '{redact(url)}': {error}") from error
+    if parsed.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    _engines.add(engine)
+    return engine
+
+
+def parse_url(url: str) -> URL:
+    """Return the parsed URL, with psycopg 3 as PostgreSQL's driver; raises `ConfigurationError` for other databases."""
+    try:
+        parsed = make_url(url.replace("postgres://", "postgresql://", 1) if url.startswith("postgres://") else url)
+    except ArgumentError as error:
+        raise ConfigurationError(
+            "the database URL is not valid; write sqlite:///path/to/history.db or postgresql://user@host/name"
+        ) from error
+    backend = parsed.get_backend_name()
+    if backend not in {"sqlite", "postgresql"}:
+        raise ConfigurationError(f"the database '{redact(url)}' is not supported; use sqlite:/// or postgresql://")
+    return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
+
+
+def dispose(engine: Engine) -> None:
+    """Close the engine's pooled connections. A forked child needs no call: it starts with an empty pool by itself."""
+    engine.dispose()
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the errors that mean `not reachable` or `locked` into `StoreUnavailable`; the others pass."""
+    try:
+        yield
+    except DBAPIError as error:
+        if isinstance(error, OperationalError | InterfaceError) and _is_outage(error):
+            raise StoreUnavailable(f"the database did not answer: {error.orig}") from error
+        raise
+    except PoolTimeout as error:
+        raise StoreUnavailable("the database did not answer: every pooled connection is busy") from error
+
+
+def _is_outage(error: DBAPIError) -> bool:
+    if not isinstance(error.orig, sqlite3.Error):
+        return True
+    return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _SQLITE_OUTAGES  # SQLite also says this for a missing table
+
+
+def _options(url: URL) -> dict[str, Any]:
+    if url.get_backend_name() == "sqlite":
+        return {"connect_args": {"timeout": BUSY_TIMEOUT}}
+    patience = {"connect_timeout": "5", "tcp_user_timeout": "15000", "keepalives_idle": "10", "keepalives_interval": "5"}
+    return {"pool_pre_ping": True, "connect_args": {name: value for name, value in patience.items() if name not in url.query}}
+
+
+def _prepare_sqlite(connection: Any, _entry: ConnectionPoolEntry) -> None:
+    connection.isolation_level = None  # sqlite3 must not open transactions by its own rules
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    reads = connection.get_execution_options().get(READS, False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+
+def _forget_inherited() -> None:
+    """Start with empty pools in a forked child; the parent's connections are kept untouched, because closing them speaks to the server."""
+    for engine in list(_engines):
+        _inherited.append(engine.pool)
+        engine.dispose(close=False)
+
+
+os.register_at_fork(after_in_child=_forget_inherited)

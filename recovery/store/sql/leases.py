@@ -1,0 +1,61 @@
+"""Claims on services: one row each, taken and kept by conditional writes."""
+
+from datetime import datetime
+
+from sqlalchemy import bindparam, or_, select, update
+
+from recovery.models import Lease
+from recovery.store.rules import lease_lost
+from recovery.store.schema import leases
+from recovery.store.sql.room import Room, changed, columns_of, dialect_insert, load
+
+_MINE = (leases.c.service == bindparam("of")) & (leases.c.fence == bindparam("mine")) & leases.c.holder.is_not(None)
+_RENEW = update(leases).where(_MINE)
+_RELEASE = update(leases).where(_MINE).values(holder=None)
+_LEASE = select(*columns_of(Lease, leases)).where(leases.c.service == bindparam("of"), leases.c.holder.is_not(None))
+
+
+class SqlLeases(Room):
+    """Implements `ports.LeaseStore`."""
+
+    def acquire_lease(self, service: str, recovery_id: str, holder: str, now: datetime, until: datetime) -> Lease | None:
+        """Claim `service` if nobody's claim is alive at `now`; the fence rises by one. None: somebody holds it."""
+        claim = dialect_insert(self._engine.dialect.name, leases).values(
+            service=service, recovery_id=recovery_id, holder=holder, fence=1, until=until
+        )
+        claim = claim.on_conflict_do_update(
+            index_elements=["service"],
+            set_={
+                "fence": leases.c.fence + 1,
+                "recovery_id": claim.excluded.recovery_id,
+                "holder": claim.excluded.holder,
+                "until": claim.excluded.until,
+            },
+            where=or_(leases.c.holder.is_(None), leases.c.until <= now),
+        ).returning(leases.c.fence)
+        with self._writing() as connection:
+            fence = connection.execute(claim).scalar()
+        return None if fence is None else Lease(service, recovery_id, holder, fence, until)
+
+    def renew_lease(self, lease: Lease, until: datetime) -> Lease:
+        """Extend the claim; raises `LeaseLost` if its fence is not the newest."""
+        with self._writing() as connection:
+            if not changed(connection, _RENEW, of=lease.service, mine=lease.fence, until=until):
+                raise lease_lost(lease)
+        return Lease(lease.service, lease.recovery_id, lease.holder, lease.fence, until)
+
+    def release_lease(self, lease: Lease) -> None:
+        """Give the claim up; does nothing if it was lost already."""
+        with self._writing() as connection:
+            changed(connection, _RELEASE, of=lease.service, mine=lease.fence)
+
+    def holds(self, lease: Lease) -> bool:
+        """Say whether `lease` is still the newest of its service and was not given back."""
+        newest = self.lease_of(lease.service)
+        return newest is not None and newest.fence == lease.fence
+
+    def lease_of(self, service: str) -> Lease | None:
+        """Return the newest claim on `service`, alive or expired; None if it was given up or never claimed."""
+        with self._reading() as connection:
+            row = connection.execute(_LEASE, {"of": service}).first()
+        return load(Lease, row) if row is not None else None

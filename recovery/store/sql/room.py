@@ -1,0 +1,103 @@
+"""What every part of the SQL store shares: transactions, upserts, and moving rows in and out of frozen data."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from sqlalchemy import Connection, Engine, Executable, Row, Table, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from recovery.models import Lease
+from recovery.store import schema
+from recovery.store.engine import READS, translated
+from recovery.store.rules import lease_lost
+
+T = TypeVar("T")
+
+
+class Data(Protocol):
+    """Any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+_FENCED = select(schema.leases.c.fence).where(schema.leases.c.holder.is_not(None))
+
+
+class Room:
+    """One port of the store on a database.
+
+    Args:
+        engine: from `open_engine`.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._reader = engine.execution_options(**{READS: True})
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with translated(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with translated(), self._reader.begin() as connection:
+            yield connection
+
+    def _upsert(self, table: Table) -> Any:
+        return upsert(self._engine.dialect.name, table)
+
+
+def require(connection: Connection, lease: Lease) -> None:
+    """Raise `LeaseLost` unless `lease` is the newest of its service, and keep it so until the transaction ends."""
+    leases = schema.leases.c
+    newest = connection.execute(_FENCED.where(leases.service == lease.service).with_for_update()).scalar()
+    if newest != lease.fence:
+        raise lease_lost(lease)
+
+
+@cache
+def upsert(dialect: str, table: Table) -> Any:
+    """Return the statement that inserts a row of `table` or replaces the one with the same primary key."""
+    keys = [column.name for column in table.primary_key]
+    statement: Any = dialect_insert(dialect, table)
+    rest = {column.name: statement.excluded[column.name] for column in table.columns if column.name not in keys}
+    return statement.on_conflict_do_update(index_elements=keys, set_=rest)
+
+
+def dialect_insert(dialect: str, table: Table) -> Any:
+    """Return an insert that knows `ON CONFLICT`; both databases write it alike."""
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+
+
+def columns_of(kind: type[Data], table: Table) -> tuple[Any, ...]:
+    """Return the columns of `table` that make up a `kind`, in the order of its fields."""
+    return tuple(table.c[name] for name in kind.__dataclass_fields__)
+
+
+def values_of(item: Data) -> dict[str, Any]:
+    """Return the fields of a frozen dataclass by name, as they go into its columns."""
+    return {name: getattr(item, name) for name in item.__dataclass_fields__}
+
+
+def load(kind: type[T], row: Row[Any]) -> T:
+    """Return the `kind` in a row of `columns_of(kind, ...)`."""
+    return kind(*row)
+
+
+def load_all(kind: type[T], rows: Iterable[Row[Any]]) -> list[T]:
+    """Return one `kind` per row."""
+    return [load(kind, row) for row in rows]
+
+
+def insert_all(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert the rows, if there are any."""
+    if rows:
+        connection.execute(insert(table), rows)
+
+
+def changed(connection: Connection, statement: Executable, **values: Any) -> bool:
+    """Run a conditional update or delete and say whether it changed a row."""
+    return connection.execute(statement, values or None).rowcount == 1

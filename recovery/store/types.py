@@ -1,0 +1,130 @@
+"""How our words become columns: aware times, enums, JSON and plans. Every bind value passes through here once."""
+
+import json
+import math
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from pydantic import JsonValue
+from sqlalchemy import JSON as SQL_JSON
+from sqlalchemy import DateTime, Dialect, String, Text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeDecorator
+
+from recovery.models import JsonObject, Plan
+
+E = TypeVar("E", bound=StrEnum)
+
+
+class Utc(TypeDecorator[datetime]):
+    """An aware moment: `timestamptz` on PostgreSQL, fixed-width UTC text on SQLite, so that comparing is correct on both."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse a naive time: nobody can say which moment it means."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value!r} has no time zone; times must be aware")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002  # SQLAlchemy's signature
+        """Give the time zone back."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Word(TypeDecorator[E], Generic[E]):
+    """A member of one enum, stored as its value.
+
+    Args:
+        enum: the enum.
+    """
+
+    impl = String(32)
+    cache_ok = True
+
+    def __init__(self, enum: type[E]) -> None:
+        super().__init__()
+        self.enum = enum
+
+    def process_bind_param(self, value: E | str | None, dialect: Dialect) -> str | None:  # noqa: ARG002  # SQLAlchemy's signature
+        """Store the value."""
+        return None if value is None else str(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> E | None:  # noqa: ARG002  # SQLAlchemy's signature
+        """Give the member back."""
+        return None if value is None else self.enum(value)
+
+
+class Prose(TypeDecorator[str]):
+    """Text from outside, without what a database refuses (NUL, lone surrogates): a report must not be lost over one character."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002  # SQLAlchemy's signature
+        """Replace the characters that cannot be stored."""
+        return None if value is None else storable(value)
+
+
+class Json(TypeDecorator[JsonObject]):
+    """A JSON object; `jsonb` on PostgreSQL."""
+
+    impl = SQL_JSON
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        """Choose `jsonb` where there is one."""
+        return dialect.type_descriptor(JSONB() if dialect.name == "postgresql" else SQL_JSON())
+
+
+class PlanJson(TypeDecorator[Plan]):
+    """A plan as JSON."""
+
+    impl = Json
+    cache_ok = True
+
+    def process_bind_param(self, value: Plan | None, dialect: Dialect) -> Any:  # noqa: ARG002  # SQLAlchemy's signature
+        """Dump the plan."""
+        return None if value is None else value.model_dump(mode="json")
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Plan | None:  # noqa: ARG002  # SQLAlchemy's signature
+        """Validate it back."""
+        return None if value is None else Plan.model_validate(value)
+
+
+def storable(text: str) -> str:
+    """Return `text` with NUL and lone surrogates replaced."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
+def dump_json(value: JsonValue) -> str:
+    """Return `value` as JSON that SQLite and PostgreSQL both take."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text.encode()
+    except ValueError:  # a number that is not finite, or a lone surrogate
+        return json.dumps(_storable_json(value), ensure_ascii=False, separators=(",", ":"))
+    return text if "\\u0000" not in text else json.dumps(_storable_json(value), ensure_ascii=False, separators=(",", ":"))
+
+
+def _storable_json(value: JsonValue) -> JsonValue:
+    match value:
+        case str():
+            return storable(value)
+        case float() if not math.isfinite(value):
+            return str(value)
+        case list():
+            return [_storable_json(item) for item in value]
+        case dict():
+            return {storable(key): _storable_json(item) for key, item in value.items()}
+        case _:
+            return value
