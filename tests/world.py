@@ -77,7 +77,7 @@ class World:
         self.registry: Registry[Strategy] = Registry("strategy")
         for name, strategy in self.strategies.items():
             self.registry.add(name, strategy)
-        check = CheckDeclaration(name="http", type="http", interval=1, timeout=1)
+        check = CheckDeclaration.model_validate({"name": "http", "type": "http", "interval": 1, "timeout": 1})
         declared = {"name": "web", "checks": (check,), "healthy_for": 0, "verify_timeout": 0.05, "depends_on": ("db",)}
         web = ServiceDeclaration.model_validate(declared | {"plan": {"service_unavailable": strategies}} | service)
         services = {"web": web, "db": ServiceDeclaration(name="db", checks=(check,))}

@@ -218,7 +218,11 @@ def test_a_cancel_before_the_start_closes_the_recovery_and_frees_the_cooldown() 
 def test_a_cancel_while_working_takes_effect_at_the_next_step() -> None:
     world = World("restart", "reload")
     recovery_id = world.report()
-    world.strategies["restart"].during["one"] = lambda: world.desk.cancel(recovery_id, "stop it") and None
+
+    def cancel() -> None:
+        world.desk.cancel(recovery_id, "stop it")
+
+    world.strategies["restart"].during["one"] = cancel
 
     world.run(recovery_id)
 
