@@ -1,6 +1,6 @@
 """What every part of the SQL store shares: transactions, upserts, and moving rows in and out of frozen data."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -82,12 +82,12 @@ def values_of(item: Data) -> dict[str, Any]:
     return {name: getattr(item, name) for name in item.__dataclass_fields__}
 
 
-def load(kind: type[T], row: Row[Any]) -> T:
+def load(kind: Callable[..., T], row: Row[Any]) -> T:
     """Return the `kind` in a row of `columns_of(kind, ...)`."""
     return kind(*row)
 
 
-def load_all(kind: type[T], rows: Iterable[Row[Any]]) -> list[T]:
+def load_all(kind: Callable[..., T], rows: Iterable[Row[Any]]) -> list[T]:
     """Return one `kind` per row."""
     return [load(kind, row) for row in rows]
 
