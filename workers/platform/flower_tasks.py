@@ -42,5 +42,5 @@ def _words(name: str, args: str, kwargs: str) -> tuple[str, str] | None:
     if name.startswith(PREFIX):
         said["strategy"] = name.removeprefix(PREFIX)
     first = [f"{key}={said.pop(key)}" for key in LEADING if said.get(key) is not None]
-    rest = [f"{key}={value}" for key, value in said.items() if value not in (None, "", False)]
+    rest = [f"{key}={value}" for key, value in said.items() if value is not None and value is not False and value != ""]
     return " ".join(first) or " ".join(rest), " ".join(rest) if first else ""

@@ -158,6 +158,6 @@ def _only_one(home: Path) -> Iterator[None]:
 
 
 def _migrate(url: str) -> None:
-    from recovery.store.migrations import migrate
+    from recovery.store.migrate import migrate
 
     migrate(url)
