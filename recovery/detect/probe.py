@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from recovery.config.fleet import CheckDeclaration, Fleet, ServiceDeclaration
+from recovery.detect.clean import clean
 from recovery.detect.shared import sharing
 from recovery.detect.threads import ImpatientExecutor
 from recovery.errors import UnknownName, nearest
@@ -81,19 +82,21 @@ async def examine(kinds: Registry[CheckKind], target: Target, heartbeats: Heartb
     try:
         probe = kinds[check.kind].build(target.service, check, heartbeats).probe
     except Exception as error:  # noqa: BLE001 - third parties build checks too
-        return Finding(ok=False, message=_sentence(error), category=Category.UNKNOWN, type=FailureType.INITIALIZATION)
+        return clean(Finding(ok=False, message=_sentence(error), category=Category.UNKNOWN, type=FailureType.INITIALIZATION))
     try:
         async with asyncio.timeout(check.timeout) as limit:
             finding: object = await probe()
+        return clean(finding) if isinstance(finding, Finding) else _no_finding(check, finding)
     except TimeoutError as error:
         message = f"no answer within {check.timeout:g} s" if limit.expired() else _sentence(error)
-        return Finding(ok=False, message=message, type=FailureType.TIMEOUT)
+        return clean(Finding(ok=False, message=message, type=FailureType.TIMEOUT))
     except Exception as error:  # noqa: BLE001 - by contract an exception is a failed probe
-        return Finding(ok=False, message=_sentence(error), type=FailureType.ERROR)
-    if not isinstance(finding, Finding):
-        message = f"check kind '{check.kind}' returned {type(finding).__name__} instead of a Finding"
-        return Finding(ok=False, message=message, category=Category.UNKNOWN, type=FailureType.INITIALIZATION)
-    return finding
+        return clean(Finding(ok=False, message=_sentence(error), type=FailureType.ERROR))
+
+
+def _no_finding(check: CheckDeclaration, answer: object) -> Finding:
+    message = f"check kind '{check.kind}' returned {type(answer).__name__} instead of a Finding"
+    return Finding(ok=False, message=message, category=Category.UNKNOWN, type=FailureType.INITIALIZATION)
 
 
 def _sentence(error: Exception) -> str:
