@@ -306,7 +306,7 @@ class RecoveryStore(Protocol):
 
         Also merged, when `failure` is given: into the newest closed recovery of the service with the same fingerprint whose
         `quiet_until` lies after `recovery.created_at` (guard `quiet_period`, `until` = its `quiet_until`). Without a failure an
-        open recovery is returned as it is, as MERGED.
+        open recovery is returned as it is, as MERGED. Opening one ends the quiet of all earlier ones of its service.
 
         Merging stores the failure, adds 1 to `failures`, sets `last_failure_at`, raises the severity if the new one is worse,
         moves `first_evidence_at` never, and records one MERGE decision per fingerprint and recovery (guard

@@ -1,0 +1,81 @@
+"""Tells what the history says about a recovery, while it happens."""
+
+import time
+from datetime import datetime
+
+from fleet import await_true
+from rich.console import Console
+
+from recovery.models import Action, Attempt, AttemptState, Recovery, Status, StepState, utcnow
+from recovery.store import SqlStore
+
+console = Console(highlight=False)
+
+
+class Story:
+    """Tells what the history says while it happens."""
+
+    def __init__(self, store: SqlStore) -> None:
+        self._store = store
+
+    def wait_healthy(self, services: int, within: float) -> None:
+        """Wait until every service is healthy and nothing is going on."""
+
+        def calm() -> bool:
+            states = self._store.service_states().values()
+            well = [state for state in states if state.status is Status.HEALTHY]
+            return len(well) == services and not self._store.busy(utcnow())
+
+        await_true(calm, within, "calm (every service healthy, nothing open)")
+
+    def follow(self, service: str, since: datetime, within: float) -> Recovery:
+        """Print what happens to `service` until the recovery that began after `since` is closed; return it."""
+        told: set[str] = set()
+        deadline = time.monotonic() + within
+        while True:
+            recovery = self.newest(service, since)
+            if recovery:
+                self._tell(recovery, since, told)
+                if not recovery.state.is_open:
+                    return recovery
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no recovery of {service} was closed within {within:g} s")
+            time.sleep(0.05)
+
+    def newest(self, service: str, since: datetime) -> Recovery | None:
+        """Return the recovery of `service` that is open, or the newest that began after `since`."""
+        open_one = self._store.open_recovery_of(service)
+        if open_one:
+            return open_one
+        ids = {attempt.recovery_id for attempt in self._store.attempts_of(service, since)}
+        found = [recovery for recovery in map(self._store.recovery, ids) if recovery and recovery.created_at >= since]
+        return max(found, key=lambda recovery: recovery.created_at, default=None)
+
+    def _tell(self, recovery: Recovery, since: datetime, told: set[str]) -> None:
+        self._once(told, "opened", recovery.created_at, since, f"detected: {recovery.category} ({recovery.message[:90]})")
+        for attempt in self._store.attempts(recovery.id):
+            self._tell_attempt(attempt, since, told)
+
+    def _tell_attempt(self, attempt: Attempt, since: datetime, told: set[str]) -> None:
+        name = described(attempt)
+        for step in self._store.steps(attempt.recovery_id, attempt.number):
+            if step.state is not StepState.STARTED and step.finished_at:
+                word = "done" if step.state is StepState.FINISHED else f"failed: {step.error}"
+                self._once(told, f"{attempt.number}.{step.position}", step.finished_at, since, f"{name}: {step.name} {word}")
+        if attempt.state is AttemptState.FINISHED and attempt.finished_at:
+            text = f"{name}: [bold]{attempt.outcome}[/bold] ({attempt.reason[:100]})"
+            self._once(told, str(attempt.number), attempt.finished_at, since, text)
+
+    def _once(self, told: set[str], key: str, at: datetime, since: datetime, text: str) -> None:
+        if key not in told:
+            told.add(key)
+            console.print(f"   [dim]+{(at - since).total_seconds():5.2f} s[/dim]  {text}")
+
+    def attempts(self, recovery: Recovery) -> list[Attempt]:
+        """Return what was tried."""
+        return self._store.attempts(recovery.id)
+
+
+def described(attempt: Attempt) -> str:
+    """Return what an attempt did, such as `restart` or `degrade (revert)`."""
+    return attempt.strategy if attempt.action is Action.APPLY else f"{attempt.strategy} ({attempt.action})"
