@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from recovery.breaker.board import MemoryBreakers, RedisBreakers
+    from recovery.breaker.caller import Breaker
     from recovery.breaker.options import BreakerOptions
 
-__all__ = ["BreakerOptions", "MemoryBreakers", "RedisBreakers"]
+__all__ = ["Breaker", "BreakerOptions", "MemoryBreakers", "RedisBreakers"]
 
 _HOME = {
+    "Breaker": "recovery.breaker.caller",
     "BreakerOptions": "recovery.breaker.options",
     "MemoryBreakers": "recovery.breaker.board",
     "RedisBreakers": "recovery.breaker.board",

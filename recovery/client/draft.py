@@ -1,0 +1,127 @@
+"""A failure report in two halves: what must be taken on the caller's thread, and the message made of it on the sender's.
+
+The first half costs microseconds: no traceback is formatted, nothing is redacted or encoded there.
+"""
+
+import json
+import linecache
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+
+from recovery.client.redaction import redact, redact_details
+
+MAX_MESSAGE = 4_000
+MAX_STACK = 32_000
+MAX_DETAILS = 16_000
+MAX_FRAMES = 50
+MAX_CAUSES = 5
+
+Frame = tuple[str, int, str]
+"""File, line, function."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An exception as far as it is needed later, without its frames' variables."""
+
+    kind: str
+    text: str
+    frames: tuple[Frame, ...]
+    cause: "Seen | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """One report, taken but not yet encoded."""
+
+    id: str
+    service: str
+    category: str
+    type: str
+    severity: str
+    message: str
+    source: str
+    occurred_at: float
+    """Seconds since the epoch."""
+    details: str
+    """A JSON object."""
+    labels: Mapping[str, str]
+    recoverable: bool = True
+    fingerprint: str = ""
+    error: Seen | None = None
+
+
+def see(error: BaseException, depth: int = 0) -> Seen:
+    """Take from an exception and its causes what a report needs."""
+    frames: list[Frame] = []
+    traceback: TracebackType | None = error.__traceback__
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        frames.append((code.co_filename, traceback.tb_lineno, code.co_qualname))
+        traceback = traceback.tb_next
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - a broken __str__ must not break the report of it
+        text = "(its text could not be made)"
+    earlier = see(cause, depth + 1) if cause is not None and depth < MAX_CAUSES else None
+    return Seen(type(error).__qualname__, text, tuple(frames[-MAX_FRAMES:]), earlier)
+
+
+def take_details(details: Mapping[str, object] | None) -> str:
+    """Return `details` as JSON, taken now because the caller may change them; what is no JSON becomes text, too much becomes a note."""
+    if not details:
+        return "{}"
+    text = json.dumps(details, default=str, skipkeys=True)
+    return text if len(text) <= MAX_DETAILS else json.dumps({"truncated": f"{len(text)} characters of details were left out"})
+
+
+def kind_of(error: BaseException | None) -> str:
+    """Return the type of failure that an exception stands for."""
+    if isinstance(error, TimeoutError):
+        return "timeout"
+    if isinstance(error, MemoryError | RecursionError):
+        return "resource_limit"
+    return "error"
+
+
+def encode(draft: Draft) -> bytes:
+    """Return the report as the JSON message that the intake reads, without secrets and within its limits."""
+    details = redact_details(json.loads(draft.details))
+    message = draft.message
+    if draft.error is not None:
+        assert isinstance(details, dict)
+        details.setdefault("error_type", draft.error.kind)
+        message = message or f"{draft.error.kind}: {draft.error.text}"
+    report: dict[str, object] = {
+        "id": draft.id,
+        "service": draft.service,
+        "category": draft.category,
+        "type": draft.type,
+        "severity": draft.severity,
+        "message": redact(message[: 2 * MAX_MESSAGE])[:MAX_MESSAGE],
+        "source": draft.source,
+        "occurred_at": datetime.fromtimestamp(draft.occurred_at, UTC).isoformat(),
+        "details": details,
+        "recoverable": draft.recoverable,
+        "labels": redact_details(dict(draft.labels)),
+    }
+    if draft.fingerprint:
+        report["fingerprint"] = draft.fingerprint
+    if draft.error is not None:
+        report["stack"] = redact("".join(_stack(draft.error))[-2 * MAX_STACK :])[-MAX_STACK:]
+    return json.dumps(report).encode()
+
+
+def _stack(error: Seen) -> list[str]:
+    lines = [*_stack(error.cause), "\nwhich led to:\n\n"] if error.cause else []
+    lines.append("Traceback (most recent call last):\n")
+    for file, line, function in error.frames:
+        lines.append(f'  File "{file}", line {line}, in {function}\n')
+        source = linecache.getline(file, line).strip()
+        if source:
+            lines.append(f"    {source}\n")
+    lines.append(f"{error.kind}: {error.text}\n")
+    return lines

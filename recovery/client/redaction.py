@@ -1,0 +1,37 @@
+"""Takes secrets out of texts and details before they leave the process."""
+
+import re
+from collections.abc import Mapping
+
+HIDDEN = "***"
+
+_LABELS = (
+    r"(?:passw(?:or)?d|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential|authorization|cookie)[\w.-]{0,40}"
+)
+_NAMED = re.compile(_LABELS, re.IGNORECASE)
+_PATTERNS = (
+    (re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)", re.DOTALL), HIDDEN),
+    (re.compile(r"(://)([^\s/@:]{0,200}):[^\s/]{0,500}@"), rf"\1\2:{HIDDEN}@"),
+    (re.compile(r"\b(Bearer|Basic|Digest)\s{1,5}[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE), rf"\1 {HIDDEN}"),
+    (re.compile(rf"""({_LABELS}["']?\s{{0,5}}[=:]\s{{0,5}})("[^"]*"|'[^']*'|[^\s,;&"')\]}}}}]+)""", re.IGNORECASE), rf"\1{HIDDEN}"),
+    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"), HIDDEN),
+    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), HIDDEN),
+)
+
+
+def redact(text: str) -> str:
+    """Return `text` with passwords in URLs, bearer tokens, `password=...` and the like, JWTs and private keys replaced by `***`."""
+    for pattern, replacement in _PATTERNS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def redact_details(value: object) -> object:
+    """Return a JSON value with the texts redacted, and `***` for everything whose key names a secret."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {str(key): HIDDEN if _NAMED.search(str(key)) else redact_details(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [redact_details(item) for item in value]
+    return value

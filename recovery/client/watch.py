@@ -1,0 +1,120 @@
+"""One thread that keeps local views fresh: it listens to what Redis pushes and looks at everything every few seconds besides."""
+
+import time
+from collections.abc import Callable, Sequence
+from threading import Event, Lock, Thread
+from typing import TYPE_CHECKING, Protocol
+
+from recovery.client.connection import Backoff
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+POLL = 2.0
+"""Seconds between looks at everything, in case a push was lost."""
+NOTICE_STOP = 0.5
+"""Seconds after which a waiting thread looks whether it should stop."""
+
+
+class Listener(Protocol):
+    """A local view of something that lives in Redis."""
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Return the channels that its changes are pushed on."""
+        ...
+
+    def load(self, redis: "Redis", /) -> None:
+        """Take in everything; called right after subscribing, so that no change falls between the two."""
+        ...
+
+    def hear(self, message: bytes, redis: "Redis", /) -> None:
+        """Take in one pushed change."""
+        ...
+
+    def away(self, error: Exception, /) -> None:
+        """Note that Redis cannot be reached."""
+        ...
+
+
+class Watch:
+    """Feeds listeners from Redis for as long as the process lives.
+
+    Args:
+        connect: Returns a connection pool; called in the thread.
+        listeners: The local views to feed.
+        poll: Seconds between looks at everything.
+    """
+
+    def __init__(self, connect: "Callable[[], Redis]", listeners: Sequence[Listener], poll: float = POLL) -> None:
+        self._connect = connect
+        self._listeners = listeners
+        self._poll = poll
+        self._stopped = False
+        self._watching = False
+        self.renew()
+
+    def renew(self) -> None:
+        """Watch in a forked child, too, if its parent did."""
+        self._starting = Lock()
+        self._tried = Event()
+        self._stop = Event()
+        if self._watching:
+            self._watching = False
+            self.start()
+
+    def start(self) -> None:
+        """Watch from now on; does nothing if it does already."""
+        if not self._watching:
+            with self._starting:
+                self._start_once()
+
+    def _start_once(self) -> None:
+        if not self._watching and not self._stopped:
+            self._watching = True
+            Thread(target=self._run, name="recovery-watch", daemon=True).start()
+
+    def tried(self, timeout: float) -> bool:
+        """Wait until Redis was read or found away for the first time, at most `timeout` seconds; say whether it was."""
+        return self._tried.wait(timeout)
+
+    def stop(self) -> None:
+        """Stop watching; the thread ends soon after."""
+        self._stopped = True
+        self._stop.set()
+
+    def _run(self) -> None:
+        backoff = Backoff()
+        redis: Redis | None = None
+        while not self._stopped:
+            try:
+                redis = redis or self._connect()
+                self._listen(redis, backoff)
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with Redis, the views must be fed again when it is over
+                backoff.failed()
+                for listener in self._listeners:
+                    listener.away(error)
+            self._tried.set()
+            self._stop.wait(backoff.waiting)
+        if redis is not None:
+            redis.close()
+
+    def _listen(self, redis: "Redis", backoff: Backoff) -> None:
+        listeners = {channel: listener for listener in self._listeners for channel in listener.channels}
+        pubsub = redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+        try:
+            pubsub.subscribe(*listeners)
+            look_at = 0.0
+            while not self._stopped:
+                now = time.monotonic()
+                if now >= look_at:
+                    for listener in self._listeners:
+                        listener.load(redis)
+                    backoff.succeeded()
+                    self._tried.set()
+                    look_at = now + self._poll
+                message = pubsub.get_message(timeout=min(NOTICE_STOP, max(0.0, look_at - now)))
+                if message is not None:
+                    listeners[message["channel"].decode()].hear(message["data"], redis)
+        finally:
+            pubsub.close()
