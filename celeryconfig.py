@@ -79,7 +79,6 @@ worker_send_task_events = True  # Flower lives on them
 result_backend = f"workers.results:RecoveryBackend+{_settings.database}"
 result_extended = True
 result_expires = 86_400  # seconds; the history keeps what matters
-database_create_tables_at_setup = False  # a database that is away must not hold up a sender
 
 # --- beat ---
 

@@ -1,4 +1,6 @@
-"""The Celery app: `celery -A workers worker|beat|flower|call|...` finds it here. Settings are in `celeryconfig.py`, tasks in `workers/tasks/`."""
+"""The Celery app, found here by `celery -A workers ...`. Its settings are in `celeryconfig.py`, its tasks in `workers/tasks/`."""
+
+import sys
 
 from celery import Celery
 
@@ -9,3 +11,9 @@ app.config_from_object(beside("celeryconfig"))
 app.steps["consumer"].update(  # by name: only a worker imports them
     {"workers.resilience:VisibilityHeartbeat", "workers.reports:ReportDrain"}
 )
+
+if "flower" in sys.argv[1:]:  # before the command reads its options
+    from recovery.settings import Settings
+    from workers.platform.flower import secure_flower
+
+    secure_flower(Settings())

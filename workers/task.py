@@ -5,10 +5,14 @@ from typing import Any
 
 from celery import Task
 from celery.utils.log import get_task_logger
+from structlog.contextvars import bound_contextvars
 
 from recovery.errors import RecoveryError, TaskOutOfMemory
 
 logger = get_task_logger(__name__)
+
+IN_EVERY_LINE = {"service": "service", "recovery_id": "recovery"}
+"""Arguments that go into every log line of a task, and their names there."""
 
 
 class RecoveryTask(Task):
@@ -31,7 +35,8 @@ class RecoveryTask(Task):
         """
         try:
             self._refuse_misfits(args, kwargs)
-            return self.run(*args, **kwargs)
+            with bound_contextvars(**{shown: kwargs[name] for name, shown in IN_EVERY_LINE.items() if kwargs.get(name)}):
+                return self.run(*args, **kwargs)
         except RecoveryError as error:
             logger.warning("%s: %s", self.name, error.message)
             raise

@@ -79,7 +79,13 @@ class Napping:
         environment = os.environ | {"RECOVERY_REDIS_URL": self._broker, "PYTHONPATH": f"{self._folder}:{HOUSE}"}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, cwd=self._folder, env=environment, stdout=log, stderr=log, start_new_session=True, preexec_fn=die_with_parent
+                command,
+                cwd=self._folder,
+                env=environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=die_with_parent,  # noqa: PLW1509 -- no thread of a test runs yet when a worker starts
             )
         eventually(lambda: "ready." in self.log.read_text(), within=20, message=self.log.read_text)
 

@@ -1,24 +1,22 @@
 """What the guard and the heartbeat do to Celery's Redis transport, without a broker."""
 
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery import Celery
 from kombu.transport.redis import Channel
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from recovery.errors import RecoveryError, TaskOutOfMemory
-from workers.celery import app
 from workers.resilience import guard_closed_channels
 from workers.task import RecoveryTask
 
 
 @pytest.fixture
-def guarded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def guarded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Channel, "_connparams", lambda self, asynchronous=False: {"host": self.connection.client.hostname})
     guard_closed_channels()
-    return
 
 
 def channel_on(transport: object) -> Any:
@@ -64,23 +62,20 @@ def test_guarding_twice_is_guarding_once(guarded: None) -> None:
     assert Channel._connparams is once
 
 
-class Glutton(RecoveryTask):
-    name = "glutton"
-
-    def run(self) -> None:
-        raise MemoryError
+APP = Celery("tasks", task_cls=RecoveryTask, set_as_current=False)
 
 
-class Greeting(RecoveryTask):
-    name = "greeting"
+@APP.task(name="glutton")  # type: ignore[untyped-decorator]
+def glutton() -> None:
+    raise MemoryError
 
-    def run(self, service: str) -> str:
-        return f"hello {service}"
+
+@APP.task(name="greeting")  # type: ignore[untyped-decorator]
+def greeting(service: str) -> str:
+    return f"hello {service}"
 
 
 def test_a_task_without_memory_fails_in_a_way_that_spares_its_worker() -> None:
-    glutton = app.register_task(Glutton())
-
     with pytest.raises(TaskOutOfMemory, match="glutton ran out of memory"):
         glutton()
 
@@ -90,7 +85,5 @@ def test_a_task_without_memory_fails_in_a_way_that_spares_its_worker() -> None:
     [({}, "missing a required argument: 'service'"), ({"service": "shop", "stratgy": "x"}, "unexpected keyword argument 'stratgy'")],
 )
 def test_arguments_that_do_not_fit_are_one_sentence(kwargs: dict[str, str], said: str) -> None:
-    greeting = app.register_task(Greeting())
-
     with pytest.raises(RecoveryError, match=f"greeting: .*{said}"):
         greeting(**kwargs)

@@ -1,0 +1,131 @@
+"""Celery's questions about a recovery are answered from the recovery's own row."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from celery import Celery, states
+from celery.result import AsyncResult
+
+from recovery.models import Action, Attempt, AttemptState, Category, Kind, Outcome, Plan, Recovery, RecoveryState, Severity
+from recovery.ports import Store
+from recovery.store.engine import open_engine
+from recovery.store.migrate import migrate
+from recovery.store.sql import SqlStore
+from workers.results import RecoveryBackend, meta_of
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+OPEN = Recovery(
+    id="5f0c6a0e-1111-4222-8333-444455556666",
+    service="shop",
+    fingerprint="f",
+    category=Category.SERVICE_UNAVAILABLE,
+    severity=Severity.HIGH,
+    kind=Kind.MANUAL,
+    state=RecoveryState.PENDING,
+    plan=Plan(),
+    created_at=NOON,
+    first_evidence_at=NOON,
+    due_at=NOON,
+)
+CLOSED = replace(
+    OPEN,
+    state=RecoveryState.SUCCEEDED,
+    outcome=Outcome.RESOLVED,
+    reason="all checks pass",
+    finished_at=NOON + timedelta(seconds=3),
+    due_at=None,
+)
+RESTART = Attempt(OPEN.id, 1, "shop", "restart", "restart", Action.APPLY, AttemptState.QUEUED, NOON)
+
+
+@pytest.fixture
+def store(sqlite_url: str) -> Store:
+    migrate(sqlite_url)
+    return SqlStore(open_engine(sqlite_url))
+
+
+@pytest.fixture
+def app(sqlite_url: str) -> Celery:
+    return Celery("asking", backend=f"workers.results:RecoveryBackend+{sqlite_url}", set_as_current=False)
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [
+        (RecoveryState.PENDING, states.PENDING),
+        (RecoveryState.IN_PROGRESS, states.STARTED),
+        (RecoveryState.SUCCEEDED, states.SUCCESS),
+        (RecoveryState.FAILED, states.SUCCESS),
+        (RecoveryState.CANCELLED, states.SUCCESS),
+        (RecoveryState.SUPPRESSED, states.SUCCESS),
+    ],
+)
+def test_the_state_of_a_recovery_is_said_in_celerys_words(state: RecoveryState, status: str) -> None:
+    assert meta_of(replace(OPEN, state=state), [])["status"] == status
+
+
+def test_a_closed_recovery_is_a_result_with_its_outcome(app: Celery, store: Store) -> None:
+    store.open_recovery(OPEN, None, (), ())
+    assert store.transition(OPEN, CLOSED, attempt=RESTART) is not None
+
+    value = AsyncResult(OPEN.id, app=app).get(timeout=5)
+
+    assert value == {
+        "recovery_id": OPEN.id,
+        "service": "shop",
+        "state": "succeeded",
+        "outcome": "resolved",
+        "reason": "all checks pass",
+        "strategies": ["restart"],
+        "recovery_seconds": 3.0,
+    }
+
+
+def test_an_open_recovery_has_no_result_yet(app: Celery, store: Store) -> None:
+    store.open_recovery(OPEN, None, (), ())
+
+    asked = AsyncResult(OPEN.id, app=app)
+
+    assert (asked.status, asked.ready()) == (states.PENDING, False)
+
+
+def test_an_answer_is_not_kept_while_the_recovery_is_open(app: Celery, store: Store) -> None:
+    store.open_recovery(OPEN, None, (), ())
+    asked = AsyncResult(OPEN.id, app=app)
+    before = asked.status
+    store.transition(OPEN, CLOSED)
+
+    assert (before, asked.status) == (states.PENDING, states.SUCCESS)
+
+
+def test_the_beginning_of_an_id_is_not_an_id(app: Celery, store: Store) -> None:
+    store.open_recovery(OPEN, None, (), ())
+    store.transition(OPEN, CLOSED)
+
+    assert AsyncResult(OPEN.id[:8], app=app).status == states.PENDING
+
+
+def test_results_of_ordinary_tasks_are_kept_as_ever(app: Celery, store: Store) -> None:
+    app.backend.store_result("some-task", {"answer": 42}, states.SUCCESS)
+
+    assert AsyncResult("some-task", app=app).get(timeout=5) == {"answer": 42}
+
+
+def test_one_engine_serves_all_questions(app: Celery, store: Store) -> None:
+    backend = app.backend
+    assert isinstance(backend, RecoveryBackend)
+
+    engines = {id(backend.ResultSession().get_bind()) for _ in range(3)}
+
+    assert len(engines) == 1
+
+
+def test_a_database_that_is_away_does_not_hold_up_a_sender() -> None:
+    app = Celery(
+        "away", broker="memory://", backend="workers.results:RecoveryBackend+postgresql://nobody@127.0.0.1:1/none", set_as_current=False
+    )
+
+    sent = app.send_task("some.task")
+
+    assert sent.id

@@ -1,0 +1,43 @@
+"""Sends what comes next. Messages carry ids, never truth: whatever is lost here, the tick sends again."""
+
+from typing import Any
+
+from celery.utils.log import get_logger
+from kombu.exceptions import KombuError
+from redis.exceptions import RedisError
+
+from recovery.models import Failure
+from recovery.ports import Directive, Execute
+from workers.celery import app
+
+logger = get_logger(__name__)
+
+
+def obey(directive: Directive) -> None:
+    """Send the strategy task if the coordinator said so; a wait or an end needs no message.
+
+    A broker that is away is not an error here: the recovery's row stays due, and the tick sends the message later.
+    """
+    if isinstance(directive, Execute):
+        send(
+            f"strategy.{directive.strategy}",
+            {"service": directive.service, "recovery_id": directive.recovery_id, "attempt": directive.attempt},
+            queue=directive.queue,
+            task_id=f"{directive.recovery_id}.{directive.attempt}",  # a message sent twice is one task in Flower
+        )
+
+
+def report(failure: Failure) -> None:
+    """Send a failure to the intake; a lost one is reported again by the next sweep."""
+    shown = {"service": failure.service, "category": failure.category.value, "message": failure.message[:200]}
+    send("recovery.report_failure", failure.model_dump(mode="json"), queue="failures", kwargsrepr=repr(shown), ignore_result=True)
+
+
+def send(name: str, kwargs: dict[str, Any], **options: Any) -> bool:
+    """Send one task; say False, in the log too, if the broker did not take it."""
+    try:
+        app.send_task(name, kwargs=kwargs, **options)
+    except (KombuError, RedisError, OSError) as error:
+        logger.warning("could not send %s, it will be sent again: %s", name, error)
+        return False
+    return True

@@ -1,0 +1,185 @@
+"""Drains the stream that `RecoveryClient` reports into: a thread in every worker that consumes the queue `failures`.
+
+Redis key `recovery:reports`: a stream, one field `failure` (JSON) per entry; consumer group `intake`, one consumer per
+worker. An entry is acknowledged and deleted after the failure is committed, so each is taken in at least once; the
+failure's id makes a second time harmless.
+"""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from celery import bootsteps
+from celery.utils.log import get_logger
+from redis import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from recovery.errors import ConfigurationError, FailureInvalid, ServiceNotFound, StoreUnavailable
+from recovery.models import JsonObject
+
+logger = get_logger(__name__)
+
+STREAM, GROUP, FIELD = "recovery:reports", "intake", b"failure"
+BATCH = 200
+"""Entries per read."""
+BLOCK = 500
+"""Milliseconds that one read waits for entries; also how soon the thread notices that it should stop."""
+CLAIM_EVERY = 10.0
+"""Seconds between two looks for entries that a dead worker left behind."""
+CLAIM_IDLE = 30_000
+"""Milliseconds that an entry must lie untouched before it is taken over."""
+FORGET_IDLE = 3_600_000
+"""Milliseconds of silence after which a consumer without entries is removed."""
+BACK_OFF = (0.2, 5.0)
+"""Seconds between tries while the database or Redis is away: the first, and the longest."""
+
+Entry = tuple[bytes, dict[bytes, bytes] | None]
+
+_between_entries = threading.Lock()
+os.register_at_fork(
+    # a pool child forked in the middle of a transaction would inherit SQLite's locks held for ever
+    before=_between_entries.acquire,
+    after_in_parent=_between_entries.release,
+    after_in_child=_between_entries.release,
+)
+
+
+def keep(redis: Redis, failure: Mapping[str, object]) -> None:
+    """Put a report into the stream, where it waits until it can be taken in."""
+    redis.xadd(STREAM, {FIELD: json.dumps(failure, default=str)})
+
+
+class Drain:
+    """Take entries off the stream and hand each to the intake.
+
+    Args:
+        redis: a client that raises at once when the server is away, and waits longer than `BLOCK` for an answer.
+        consumer: name of this worker within the group.
+        receive: takes one report, commits it; raises `StoreUnavailable` or `ConfigurationError` when that must be tried again.
+        refuse: notes an entry that is no report: what is wrong, and the entry as it was.
+    """
+
+    def __init__(self, redis: Redis, consumer: str, receive: Callable[[JsonObject], object], refuse: Callable[[str, str], None]) -> None:
+        self._redis = redis
+        self._consumer = consumer
+        self._receive = receive
+        self._refuse = refuse
+        self._claim_at = 0.0
+
+    def run(self, stop: threading.Event) -> None:
+        """Drain until `stop` is set; while the database or Redis is away, try again ever more slowly."""
+        pause, longest = BACK_OFF
+        while not stop.is_set():
+            try:
+                self._join()
+                self._take(self._read("0", block=None))  # what this worker read and could not commit
+                pause = BACK_OFF[0]
+                while not stop.is_set():
+                    self.turn()
+            except (StoreUnavailable, ConfigurationError, RedisError, OSError) as error:
+                logger.warning("reports wait in the stream, next try in %.1f s: %s", pause, error)
+                stop.wait(pause)
+                pause = min(2 * pause, longest)
+
+    def turn(self) -> int:
+        """Take in what is there, waiting up to `BLOCK` for it; return how many entries."""
+        if time.monotonic() >= self._claim_at:
+            self._claim_at = time.monotonic() + CLAIM_EVERY
+            self._take_over()
+        return self._take(self._read(">", block=BLOCK))
+
+    def _join(self) -> None:
+        try:
+            self._redis.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+        except ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+
+    def _read(self, after: str, block: int | None) -> list[Entry]:
+        answer: Any = self._redis.xreadgroup(GROUP, self._consumer, {STREAM: after}, count=BATCH, block=block)
+        return [entry for _stream, entries in answer or () for entry in entries]
+
+    def _take(self, entries: list[Entry]) -> int:
+        done: list[bytes] = []
+        try:
+            for entry_id, fields in entries:
+                if fields:  # else it was deleted meanwhile
+                    with _between_entries:
+                        self._take_one(fields)
+                done.append(entry_id)
+        finally:
+            if done:
+                with self._redis.pipeline(transaction=True) as pipe:
+                    pipe.xack(STREAM, GROUP, *done)
+                    pipe.xdel(STREAM, *done)
+                    pipe.execute()
+        return len(done)
+
+    def _take_one(self, fields: dict[bytes, bytes]) -> None:
+        raw = fields.get(FIELD, b"").decode(errors="replace")
+        try:
+            payload = json.loads(raw)
+        except ValueError as error:
+            self._refuse(f"the field `failure` is not JSON: {error}", raw)
+            return
+        if not isinstance(payload, dict):
+            self._refuse("the field `failure` is not a JSON object", raw)
+            return
+        try:
+            self._receive(payload)
+        except (StoreUnavailable, ConfigurationError):
+            raise  # with a database and a configuration it may be taken in later
+        except (FailureInvalid, ServiceNotFound) as error:
+            logger.warning("refused a report from the stream: %s", error.message)
+        except Exception as error:
+            logger.exception("a report from the stream could not be taken in, it is in the audit trail")
+            self._refuse(f"{type(error).__name__}: {error}", raw)
+
+    def _take_over(self) -> None:
+        """Claim what dead workers left, and forget workers that left nothing."""
+        after = b""
+        while after != b"0-0":
+            answer: Any = self._redis.xautoclaim(STREAM, GROUP, self._consumer, CLAIM_IDLE, after or "0-0", count=BATCH)
+            after = answer[0]
+            self._take(answer[1])
+        for consumer in self._redis.xinfo_consumers(STREAM, GROUP):
+            if consumer["pending"] == 0 and consumer["idle"] > FORGET_IDLE:
+                self._redis.xgroup_delconsumer(STREAM, GROUP, consumer["name"])
+
+
+class ReportDrain(bootsteps.StartStopStep):
+    """Run a `Drain` beside the consumer of the queue `failures`, in the worker's main process."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, consumer: Any, **kwargs: Any) -> None:
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        super().__init__(consumer, **kwargs)
+
+    def start(self, consumer: Any) -> None:
+        """Start the thread, unless this worker leaves failures to others."""
+        if "failures" not in consumer.app.amqp.queues.consume_from:
+            return
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=_drain, args=(f"{consumer.hostname}:{os.getpid()}", self._stop), name="reports", daemon=True)
+        self._thread.start()
+
+    def stop(self, consumer: Any) -> None:  # noqa: ARG002 - Celery's signature
+        """Stop the thread after the entry it is at."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=BLOCK / 1000 + 5)
+            self._thread = None
+
+    shutdown = stop
+
+
+def _drain(consumer: str, stop: threading.Event) -> None:
+    from workers.intake import refuse, take_in
+    from workers.wiring import platform
+
+    Drain(platform().redis, consumer, lambda payload: take_in(payload, "stream"), refuse).run(stop)

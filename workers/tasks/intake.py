@@ -1,0 +1,102 @@
+"""Queue `failures`: reports, requests by hand, and the coordination of recoveries."""
+
+from uuid import UUID, uuid5
+
+from celery import Task
+from celery.utils.log import get_task_logger
+
+from recovery.errors import StoreUnavailable
+from recovery.models import JsonObject
+from recovery.ports import Accepted, Done
+from workers import reports
+from workers.celery import app
+from workers.dispatch import obey
+from workers.intake import proceed, take_in
+from workers.wiring import platform
+
+logger = get_task_logger(__name__)
+
+REQUESTS = UUID("6f1d3a0e-6a53-4f6b-9a55-6d2a0f0c8d11")
+"""Namespace in which the id of a request by hand gives the id of its recovery."""
+
+
+@app.task(name="recovery.report_failure", ignore_result=False)  # type: ignore[untyped-decorator]
+def report_failure(**failure: object) -> JsonObject:
+    """Take in one failure report.
+
+    Args:
+        failure: the fields of `recovery.models.Failure`; only `service` is required.
+
+    Returns:
+        `recovery_id` and `intake`: `opened`, `merged` into an open recovery, a `duplicate` of a known report, or `kept`
+        in the stream of reports until the database is back.
+
+    Raises:
+        FailureInvalid: a field is missing, unknown or wrong.
+        ServiceNotFound: no such service is declared.
+    """
+    try:
+        return answer(take_in(failure, "report"))
+    except StoreUnavailable as error:
+        reports.keep(platform().redis, failure)
+        logger.warning("kept a report in the stream until the database is back: %s", error.message)
+        return {"recovery_id": None, "intake": "kept"}
+
+
+@app.task(name="recovery.trigger", ignore_result=False, bind=True)  # type: ignore[untyped-decorator]
+def trigger(  # noqa: D417 - Celery hands in the task itself
+    self: Task,
+    service: str,
+    strategy: str | None = None,
+    force: bool = False,  # noqa: FBT001, FBT002 - a field of the message
+    dry_run: bool = False,  # noqa: FBT001, FBT002 - the same
+    reason: str = "",
+) -> JsonObject:
+    """Start a recovery by hand; the answer is that of `recovery.report_failure`.
+
+    Args:
+        service: name of a declared service.
+        strategy: run just this one; None: the service's plan.
+        force: ignore cooldowns and attempt caps.
+        dry_run: decide and record, touch nothing.
+        reason: goes into the history.
+
+    Raises:
+        RecoveryError: an unknown service or strategy.
+    """
+    recovery_id = str(uuid5(REQUESTS, self.request.id))  # the same message twice opens one recovery
+    accepted = platform().desk.trigger(service, strategy, recovery_id=recovery_id, force=force, dry_run=dry_run, reason=reason)
+    proceed(accepted)
+    return answer(accepted)
+
+
+@app.task(name="recovery.cancel", ignore_result=False)  # type: ignore[untyped-decorator]
+def cancel(recovery_id: str, reason: str = "") -> JsonObject:
+    """Cancel a recovery at its next step boundary.
+
+    Raises:
+        RecoveryNotFound: no recovery has this id.
+    """
+    recovery = platform().desk.cancel(recovery_id, reason)
+    directive = platform().coordinator.advance(recovery.id)
+    obey(directive)
+    return {"recovery_id": recovery.id, "service": recovery.service, "state": "closed" if isinstance(directive, Done) else "cancelling"}
+
+
+@app.task(name="recovery.advance")  # type: ignore[untyped-decorator]
+def advance(recovery_id: str) -> None:
+    """Make the next transition of a recovery; without the database, leave that to the tick."""
+    try:
+        obey(platform().coordinator.advance(recovery_id))
+    except StoreUnavailable as error:
+        logger.warning("recovery %s waits for the next tick: %s", recovery_id, error.message)
+
+
+def answer(accepted: Accepted) -> JsonObject:
+    """Return what became of a report or request, as JSON."""
+    return {
+        "recovery_id": accepted.recovery.id,
+        "intake": accepted.intake.value,
+        "service": accepted.recovery.service,
+        "plan": [attempt.strategy for attempt in accepted.recovery.plan.attempts],
+    }

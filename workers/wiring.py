@@ -1,0 +1,113 @@
+"""The composition root: the only place where the domain gets its store, its strategies, its checks and its clock.
+
+Nothing is opened at import. Each process builds its own parts on first use; a forked child never touches its parent's.
+"""
+
+import os
+import socket
+import threading
+from dataclasses import dataclass
+
+from redis import Redis
+from sqlalchemy import Engine
+
+from recovery.breaker import RedisBreakers
+from recovery.config.fleet import Fleet
+from recovery.config.kinds import Kinds
+from recovery.config.source import FleetSource
+from recovery.degrade import RedisDegradations, RedisEndpoints
+from recovery.detect.checks import check_kinds
+from recovery.detect.probe import FleetProbe
+from recovery.detect.sweep import Sweeper
+from recovery.engine.coordinator import Coordinator
+from recovery.engine.desk import Desk
+from recovery.engine.executor import Executor
+from recovery.engine.reaper import Reaper
+from recovery.models import utcnow
+from recovery.ports import Breakers, Cooldowns, Degradations, Endpoints, Heartbeats, Store
+from recovery.settings import Settings
+from recovery.store.connect import connect
+from recovery.store.cooldowns import RedisCooldowns
+from recovery.store.engine import open_engine
+from recovery.store.heartbeats import RedisHeartbeats
+from recovery.store.sql import SqlStore
+from strategies import PLANNED, STRATEGIES, build
+from strategies.collaborators import Collaborators
+from strategies.drivers import DRIVERS
+
+
+@dataclass(frozen=True)
+class Platform:
+    """All parts of one process."""
+
+    settings: Settings
+    source: FleetSource
+    engine: Engine
+    redis: Redis
+    store: Store
+    cooldowns: Cooldowns
+    heartbeats: Heartbeats
+    degradations: Degradations
+    endpoints: Endpoints
+    breakers: Breakers
+    coordinator: Coordinator
+    executor: Executor
+    desk: Desk
+    reaper: Reaper
+    sweeper: Sweeper
+
+    def fleet(self) -> Fleet:
+        """Return the fleet in force; raises `ConfigurationError` if no valid one was ever declared."""
+        return self.source.current()
+
+
+def assemble(settings: Settings) -> Platform:
+    """Put the parts together; nothing connects before it is used."""
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    source = fleet_source(settings)
+    engine, redis = open_engine(settings.database), connect(settings.redis)
+    store, cooldowns, heartbeats = SqlStore(engine), RedisCooldowns(redis), RedisHeartbeats(redis)
+    degradations, endpoints, breakers = RedisDegradations(redis), RedisEndpoints(redis), RedisBreakers(redis)
+    checks = check_kinds()
+    probe = FleetProbe(checks, source.current, heartbeats)
+    strategies = build(Collaborators(DRIVERS, probe, degradations, endpoints, breakers, utcnow))
+    coordinator = Coordinator(store, cooldowns, strategies, source.current, utcnow)
+    node = f"{socket.gethostname()}:{os.getpid()}"
+    return Platform(
+        settings=settings,
+        source=source,
+        engine=engine,
+        redis=redis,
+        store=store,
+        cooldowns=cooldowns,
+        heartbeats=heartbeats,
+        degradations=degradations,
+        endpoints=endpoints,
+        breakers=breakers,
+        coordinator=coordinator,
+        executor=Executor(store, strategies, source.current, probe, utcnow, node),
+        desk=Desk(store, strategies, source.current, utcnow, later=PLANNED),
+        reaper=Reaper(store, coordinator, utcnow),
+        sweeper=Sweeper(store, checks, heartbeats, utcnow, busy=lambda: store.busy(utcnow())),
+    )
+
+
+def fleet_source(settings: Settings) -> FleetSource:
+    """Return the source of the declared fleet, with every kind that is installed."""
+    return FleetSource(settings.config, settings.home / "accepted.toml", Kinds.of(check_kinds(), DRIVERS, STRATEGIES))
+
+
+_lock = threading.Lock()
+_built: dict[int, Platform] = {}
+
+
+def platform() -> Platform:
+    """Return this process's parts, built from the environment on first use."""
+    with _lock:
+        pid = os.getpid()
+        if pid not in _built:  # a parent's parts stay in the dict, unused: closing its connections is not for a child to do
+            _built[pid] = assemble(Settings())
+        return _built[pid]
+
+
+os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
