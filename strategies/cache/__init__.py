@@ -1,0 +1,1 @@
+"""How `cache_rebuild` finds corrupted entries, asks the authoritative source for them, and replaces them."""
