@@ -90,7 +90,7 @@ def _is_outage(error: DBAPIError) -> bool:
 
 def _options(url: URL) -> dict[str, Any]:
     if url.get_backend_name() == "sqlite":
-        return {"connect_args": {"timeout": BUSY_TIMEOUT}}
+        return {"connect_args": {} if "timeout" in url.query else {"timeout": BUSY_TIMEOUT}}
     patience = {"connect_timeout": "5", "tcp_user_timeout": "15000", "keepalives_idle": "10", "keepalives_interval": "5"}
     return {"pool_pre_ping": True, "connect_args": {name: value for name, value in patience.items() if name not in url.query}}
 

@@ -16,7 +16,7 @@ from recovery.store.schema import metadata
 from recovery.store.sql import SqlStore
 
 POSTGRES = os.environ.get("RECOVERY_TEST_POSTGRES", "")
-SQL = ["sqlite", "postgresql"]
+SQL = ["sqlite", "postgresql"] if POSTGRES else ["sqlite"]
 
 
 @pytest.fixture(scope="session")
@@ -41,8 +41,6 @@ def sql_url(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> str
         path = tmp_path / "history.db"
         shutil.copy(request.getfixturevalue("migrated_file"), path)
         return f"sqlite:///{path}"
-    if not POSTGRES:
-        pytest.skip("RECOVERY_TEST_POSTGRES names no server")
     url: str = request.getfixturevalue("migrated_postgres")
     engine = open_engine(url)
     with engine.begin() as connection:
