@@ -3,8 +3,9 @@
 import asyncio
 import os
 import signal
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
-from contextlib import suppress
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -42,29 +43,50 @@ class CommandCheck:
     options: CommandOptions
 
     async def probe(self) -> Finding:
-        """Run it and judge its exit code; nothing it started outlives a timeout or cancellation."""
-        process = await asyncio.create_subprocess_exec(
-            *self.options.command,
-            cwd=self.options.cwd,
-            env=os.environ | self.options.env,
-            stdin=DEVNULL,
-            stdout=PIPE,
-            stderr=STDOUT,
-            start_new_session=True,
-        )
-        assert process.stdout is not None
-        reading = asyncio.create_task(_read(process.stdout))
+        """Run it and judge its exit code; nothing that stays in its process group outlives the probe."""
+        kept = bytearray()
+        async with _pipe() as (output, writing_end):
+            process = await self._start(writing_end)
+            reading = asyncio.create_task(_keep(output, kept))
+            try:
+                code = await process.wait()
+                await asyncio.wait([reading], timeout=LAST_WORDS)
+            finally:
+                if process.returncode is None or not reading.done():
+                    await _kill_group(process)
+                reading.cancel()
+        return judge_exit(code, bytes(kept), warning_fails=self.options.warning_fails)
+
+    async def _start(self, writing_end: int) -> Process:
         try:
-            code = await process.wait()
-            await asyncio.wait([reading], timeout=LAST_WORDS)
+            return await asyncio.create_subprocess_exec(
+                *self.options.command,
+                cwd=self.options.cwd,
+                env=os.environ | self.options.env,
+                stdin=DEVNULL,
+                stdout=writing_end,
+                stderr=writing_end,
+                start_new_session=True,
+            )
         finally:
-            if process.returncode is None or not reading.done():
-                _kill_group(process)
-                await process.wait()
-            reading.cancel()
-            with suppress(asyncio.CancelledError):
-                await reading
-        return judge_exit(code, reading.result() if not reading.cancelled() else b"", warning_fails=self.options.warning_fails)
+            os.close(writing_end)
+
+
+@asynccontextmanager
+async def _pipe() -> AsyncIterator[tuple[asyncio.StreamReader, int]]:
+    """Give the reading end, and the writing end to pass on and close.
+
+    A pipe of asyncio's own would not do: with one, `Process.wait` does not return while a left-behind child holds it open.
+    """
+    reading_end, writing_end = os.pipe()
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(reading_end, "rb", buffering=0)
+    )
+    try:
+        yield reader, writing_end
+    finally:
+        transport.close()
 
 
 def judge_exit(code: int, output: bytes, *, warning_fails: bool) -> Finding:
@@ -78,16 +100,17 @@ def judge_exit(code: int, output: bytes, *, warning_fails: bool) -> Finding:
     return Finding(ok=ok, message=f"{meaning}: {said}" if said else meaning, details=details)
 
 
-async def _read(stream: asyncio.StreamReader) -> bytes:
-    kept = b""
+async def _keep(stream: asyncio.StreamReader, kept: bytearray) -> None:
     while chunk := await stream.read(64 * 1024):
         kept += chunk[: KEPT_OUTPUT - len(kept)]
-    return kept
 
 
-def _kill_group(process: Process) -> None:
+async def _kill_group(process: Process) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LAST_WORDS):  # one in uninterruptible sleep dies later
+            await process.wait()
 
 
 def build(_service: ServiceDeclaration, check: CheckDeclaration, _heartbeats: Heartbeats) -> CommandCheck:

@@ -185,6 +185,10 @@ async def _body(response: aiohttp.ClientResponse, limit: int) -> bytes:
 def _reason(error: aiohttp.ClientError) -> str:
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the server hung up without an answer"
+    if isinstance(error, aiohttp.TooManyRedirects):
+        return "the server sends us in circles"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return "the server does not speak valid HTTP"  # what it said instead may be anything
     return str(error) or type(error).__name__
 
 
