@@ -48,8 +48,10 @@ def client(home: Path) -> redis.Redis:
     return redis.Redis(unix_socket_path=str(home / "valkey.sock"), decode_responses=True)
 
 
-def owner(home: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-c", OWNER, str(home)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def owner(home: Path, *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(home), *options], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
 
 
 def told(process: subprocess.Popen[str]) -> tuple[psutil.Process, bool]:

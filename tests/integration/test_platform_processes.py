@@ -14,9 +14,18 @@ from workers.platform.children import Child, Command
 from workers.platform.flower import free_address
 from workers.platform.pdeathsig import SUPPORTED
 
+ROOT = Path(__file__).parents[2]
+
 
 def script(text: str) -> Command:
     return Command(name="script", argv=(sys.executable, "-c", text), environment=dict(os.environ), ready=lambda _: True)
+
+
+def gone(process: psutil.Process) -> bool:
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def drained(child: Child) -> bytes:
@@ -51,7 +60,7 @@ def test_ending_a_child_ends_its_whole_group_even_if_the_child_itself_is_gone() 
 
     child.end()
 
-    eventually(lambda: not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE)
+    eventually(lambda: gone(grandchild))
     os.close(child.output)
 
 
@@ -65,6 +74,31 @@ def test_a_child_says_which_signal_killed_it() -> None:
     assert child.ending() == "killed by SIGKILL"
 
 
+def test_where_there_is_no_leash_a_group_follows_its_parent_into_death() -> None:
+    text = """
+import subprocess, sys
+child = '''
+import os, subprocess, sys
+from workers.platform.pdeathsig import follow
+follow(os.getppid(), every=0.05)
+print(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]).pid, flush=True)
+input()
+'''
+leader = subprocess.Popen([sys.executable, "-c", child], stdin=subprocess.PIPE, start_new_session=True)
+leader.wait()
+"""
+    parent = subprocess.Popen([sys.executable, "-c", text], cwd=ROOT, stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    member = psutil.Process(int(parent.stdout.readline()))
+    leader = member.parent()
+    assert leader is not None
+
+    parent.kill()
+    parent.communicate()
+
+    eventually(lambda: gone(leader) and gone(member), within=5)
+
+
 @pytest.mark.skipif(not SUPPORTED, reason="only Linux can tie a process to its parent")
 def test_a_leashed_process_ends_with_a_parent_that_is_killed() -> None:
     text = """
@@ -75,15 +109,14 @@ child.stdout.readline()
 print(child.pid, flush=True)
 input()
 """
-    root = Path(__file__).parents[2]
-    parent = subprocess.Popen([sys.executable, "-c", text], cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    parent = subprocess.Popen([sys.executable, "-c", text], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert parent.stdout is not None
     child = psutil.Process(int(parent.stdout.readline()))
 
     parent.send_signal(signal.SIGKILL)
     parent.communicate()
 
-    eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, within=5)
+    eventually(lambda: gone(child), within=5)
 
 
 def test_flower_takes_the_next_port_when_its_own_is_taken() -> None:

@@ -1,6 +1,6 @@
-"""What a Celery process does for the supervisor that started it: stay on its leash, and say when it is ready.
+"""What a Celery process does for the supervisor that started it: say when it is ready, and keep what is private between them.
 
-By hand, without a supervisor, all of this does nothing but tie pool processes to their worker.
+By hand, without a supervisor, it says nothing.
 """
 
 import os
@@ -10,7 +10,7 @@ from typing import Any
 
 from celery import signals
 
-from workers.platform.pdeathsig import leash
+from workers.platform.pdeathsig import SUPPORTED, follow
 
 READY_FILE = "RECOVERY_READY_FILE"
 """Names the file into which a child writes its process id as soon as it does its work."""
@@ -28,18 +28,11 @@ class _Enlisted:
 
     def __init__(self, ready_file: Path | None) -> None:
         self.ready_file = ready_file
-        self.worker: int | None = None
 
     def started(self, **_: Any) -> None:
-        """Note who the parent of the pool will be; by now Celery has read what the supervisor put into the environment."""
-        self.worker = os.getpid()
+        """Forget what the supervisor put into the environment for Celery, which has read it by now."""
         for name in PRIVATE:
             os.environ.pop(name, None)
-
-    def pool_process_started(self, **_: Any) -> None:
-        """Tie this pool process to its worker: it would finish a task that is already somebody else's."""
-        if self.worker is not None and self.worker != os.getpid():
-            leash(self.worker)
 
     def ready(self, **_: Any) -> None:
         """Tell the supervisor."""
@@ -48,16 +41,13 @@ class _Enlisted:
 
 
 def enlist() -> None:
-    """Connect this process to its pool and its supervisor; call it once where the Celery app is made."""
+    """Connect this process to its supervisor; call it once where the Celery app is made."""
     ready_file = os.environ.get(READY_FILE)
     enlisted = _Enlisted(Path(ready_file) if ready_file else None)
-    connect = {
-        signals.worker_init: enlisted.started,
-        signals.beat_init: enlisted.started,
-        signals.worker_process_init: enlisted.pool_process_started,
-    }
-    for signal, receiver in connect.items():
-        signal.connect(receiver, weak=False, dispatch_uid=f"recovery.child.{receiver.__name__}")
+    for signal in (signals.worker_init, signals.beat_init):
+        signal.connect(enlisted.started, weak=False, dispatch_uid="recovery.child.started")
+    if ready_file and not SUPPORTED:
+        follow(os.getppid())
     if ready_file:  # four lines at every start in a container; no task of ours reads pickles
         warnings.filterwarnings("ignore", message="You're running the worker with superuser")
     for signal in (signals.worker_ready, signals.beat_init):

@@ -3,6 +3,7 @@
 The workers are split so that a flood on one kind of work starves no other: remedies, intake and health have a pool each.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -130,13 +131,18 @@ class Child:
         return True
 
     def end(self) -> None:
-        """Kill what is left of the process group and return when nothing is."""
+        """Kill what is left of the process group and return when nothing is.
+
+        Raises:
+            TimeoutError: the kernel holds a process that does not even end after SIGKILL.
+        """
         if self._process is None:
             return
         deadline = time.monotonic() + KILL_TIMEOUT
         while members := list(_members(self._process.pid)):
             for member in members:
-                member.kill()
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    member.kill()
             self._process.poll()
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{self.name}: processes {[member.pid for member in members]} do not end after SIGKILL")

@@ -11,7 +11,9 @@ import sys
 from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 
+from recovery.errors import ConfigurationError
 from recovery.settings import Settings
+from workers import logs
 from workers.platform.folders import private_folder
 
 USER = "admin"
@@ -46,6 +48,7 @@ def secure_flower(settings: Settings, argv: Sequence[str] | None = None, environ
         environ.setdefault(name, value)
     if not _authenticated(argv, environ):
         environ["FLOWER_BASIC_AUTH"] = f"{USER}:{password(settings.home)}"
+    logs.configure(settings)
     _close_metrics()
     _show_tasks_in_words()
 
@@ -72,9 +75,14 @@ def password(home: Path) -> str:
 
 
 def free_address(settings: Settings) -> tuple[str, int]:
-    """Return the host and port for Flower: the preferred port, else the next free one."""
+    """Return the host and port for Flower: the preferred port, else the next free one.
+
+    Raises:
+        ConfigurationError: FLOWER_ADDRESS is not an address of this machine.
+    """
     host = os.environ.get("FLOWER_ADDRESS", LOCAL)
-    candidates = [*range(settings.flower_port, min(settings.flower_port + PORTS_TRIED, 65536)), 0]
+    first = max(settings.flower_port, 0)
+    candidates = [*range(first, min(first + PORTS_TRIED, 65536)), 0]
     for port in candidates:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Flower itself binds
@@ -83,7 +91,7 @@ def free_address(settings: Settings) -> tuple[str, int]:
             except OSError:  # taken, or reserved for the superuser
                 continue
             return host, int(probe.getsockname()[1])
-    raise OSError(f"no free port on {host}")
+    raise ConfigurationError(f"Flower cannot listen on '{host}', which FLOWER_ADDRESS names: it is not an address of this machine.")
 
 
 def _authenticated(argv: Sequence[str], environ: MutableMapping[str, str]) -> bool:

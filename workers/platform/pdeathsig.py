@@ -1,13 +1,16 @@
 """Ties a process to its parent, so that not even `kill -9` of the parent leaves it behind (Linux's PR_SET_PDEATHSIG).
 
 Run as a script it ties itself and then becomes the given command: unlike a `preexec_fn` that is safe beside threads.
-macOS has no such call: there a child of a killed parent lives on until the next `up` on the same data folder ends it.
+macOS has no such call: there `follow` looks for the parent once a second, and a Valkey whose owner was killed lives on until
+the next `up` on its data folder ends it.
 """
 
 import ctypes
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Sequence
 
 PR_SET_PDEATHSIG = 1
@@ -38,6 +41,22 @@ def leashed(argv: Sequence[str], with_signal: int = signal.SIGKILL) -> list[str]
     if not SUPPORTED:
         return list(argv)
     return [sys.executable, "-I", "-S", os.path.abspath(__file__), str(int(with_signal)), str(os.getpid()), *argv]
+
+
+def follow(parent: int, every: float = 1.0) -> None:
+    """End this process's whole group soon after `parent` is gone: the portable way, for a group leader that runs Python.
+
+    Args:
+        parent: the process that is the parent now.
+        every: seconds between looks.
+    """
+
+    def look() -> None:
+        while os.getppid() == parent:
+            time.sleep(every)
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    threading.Thread(target=look, name="follow-parent", daemon=True).start()
 
 
 def _become(arguments: Sequence[str]) -> None:

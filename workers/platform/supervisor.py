@@ -48,7 +48,7 @@ class Part(Protocol):
         """Ask it to end soon; say whether it will, or runs until `end`."""
 
     def end(self) -> None:
-        """Return when nothing of it runs any more, whatever that takes."""
+        """Return when nothing of it runs any more, whatever that takes. Raise an OSError if even that fails."""
 
 
 @dataclass
@@ -112,6 +112,12 @@ class Supervisor:
             self._selector.register(watch.part.output, selectors.EVENT_READ, watch)
         self._log.info("platform.started", part=watch.part.name, pid=watch.part.pid)
 
+    def _end(self, part: Part) -> None:
+        try:
+            part.end()
+        except OSError as error:
+            self._log.error("platform.stuck", part=part.name, error=str(error))
+
     def _turn(self, timeout: float) -> None:
         """Wait for output, a death or a signal, and put out what came."""
         for key, _ in self._selector.select(timeout):
@@ -139,7 +145,7 @@ class Supervisor:
                 watch.delay = next_delay(watch.delay, now - watch.started_at)
                 watch.due = now + watch.delay
                 self._log.warning("platform.died", part=watch.part.name, how=watch.part.ending(), again_in=watch.delay)
-                watch.part.end()
+                self._end(watch.part)
             if watch.due is not None and now >= watch.due:
                 self._start(watch)
 
@@ -163,10 +169,7 @@ class Supervisor:
         for part in parts:
             if part in asked and part.alive():
                 self._log.warning("platform.killed", part=part.name, pid=part.pid)
-            part.end()
-        while self._selector.get_map() and len(self._selector.get_map()) > 1:
-            before = len(self._selector.get_map())
+            self._end(part)
+        while any(key.data for key, _ in self._selector.select(0)):  # last words; who lives on with a pipe of ours is not waited for
             self._turn(0)
-            if len(self._selector.get_map()) == before:
-                break  # a service that a worker started holds the pipe: that is its right
         self._log.info("platform.stopped")
