@@ -91,7 +91,7 @@ class BackupFallback:
             if action is Action.REVERT:
                 return (switch.back_step(context, endpoints),)
             choices = [switch.Choice(endpoint.name, endpoint.url, endpoint.check) for endpoint in options.endpoints]
-            return (switch.choose_step(choices, self._collaborators.probe), switch.switch_step(context, endpoints))
+            return (switch.choose_step(choices, self._collaborators.probe), switch.switch_step(context, choices, endpoints))
         return () if action is Action.REVERT else self._restore(context, options)
 
     def verify_with(self, service: ServiceDeclaration, action: Action) -> tuple[str, ...] | None:

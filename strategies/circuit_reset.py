@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from recovery.config.fleet import Seconds, ServiceDeclaration
+from recovery.config.fleet import Seconds, SecondsOrZero, ServiceDeclaration
 from recovery.errors import StepFailed
 from recovery.models import Action, BreakerState, BreakerView, Category, JsonObject, ServiceName
 from recovery.ports import AttemptContext, StepWork
@@ -30,6 +30,9 @@ class CircuitResetOptions(BaseModel):
     """Probes at most until the breaker must be closed."""
     interval: Seconds = 0.2
     """Seconds between two probes."""
+    patience: SecondsOrZero = 0.0
+    """Seconds to wait for the dependency to pass its checks. Default 0: try the plan's next strategy at once; raise it for
+    dependencies that only somebody else can mend."""
 
 
 class CircuitReset:
@@ -59,8 +62,7 @@ class CircuitReset:
         name, checks = options.breaker or service.name, self._checks(service)
 
         def probe(_intent: JsonObject) -> JsonObject:
-            self._require_good(checks, f"breaker '{name}' stays as it is")
-            return {"passed": list(checks)}
+            return {"passed": list(checks), "seconds": self._await_good(context, checks, name, options)}
 
         def half_open(_intent: JsonObject) -> JsonObject:
             context.guard()
@@ -78,7 +80,7 @@ class CircuitReset:
             return _told(view) if view and view.state is BreakerState.CLOSED else None
 
         return (
-            StepWork("probe", probe),
+            StepWork("probe", probe, timeout=options.patience + MARGIN),
             StepWork("half_open", half_open, lambda: self._present(name), reconcile_half_open),
             StepWork("close", close, lambda: self._present(name), reconcile_close, options.probes * options.interval + MARGIN),
         )
@@ -100,6 +102,19 @@ class CircuitReset:
     def _present(self, name: str) -> JsonObject:
         view = self._breakers.view(name)
         return _told(view) if view else {"breaker": name, "state": None}
+
+    def _await_good(self, context: AttemptContext, checks: Sequence[str], name: str, options: CircuitResetOptions) -> float:
+        began = time.monotonic()
+        while True:
+            try:
+                self._require_good(checks, f"breaker '{name}' stays as it is")
+            except StepFailed:
+                if time.monotonic() - began >= options.patience:
+                    raise
+            else:
+                return round(time.monotonic() - began, 3)
+            time.sleep(options.interval)
+            context.guard()
 
     def _require_good(self, checks: Sequence[str], otherwise: str) -> None:
         bad = {name: finding.message for name, finding in self._probe(checks).items() if not finding.ok}

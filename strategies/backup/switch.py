@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from recovery.errors import StepFailed
 from recovery.models import Endpoint, JsonObject
 from recovery.ports import AttemptContext, Endpoints, Probe, StepWork
+from recovery.settings import redact
 from strategies.listeners import Listener, accepts
 
 CONNECT_TIMEOUT = 2.0
@@ -31,32 +32,35 @@ def choose_step(choices: Sequence[Choice], probe: Probe) -> StepWork:
         for choice in choices:
             trouble = _trouble(choice, probe)
             if trouble is None:
-                return {"name": choice.name, "url": choice.url, "refused": list(refused)}
+                return {"name": choice.name, "url": redact(choice.url), "refused": list(refused)}
             refused.append(f"{choice.name}: {trouble}")
         raise StepFailed(f"no backup endpoint is healthy: {'; '.join(refused)}")
 
     return StepWork("choose", run)
 
 
-def switch_step(context: AttemptContext, endpoints: Endpoints) -> StepWork:
-    """Return the step that sends callers to the chosen backup."""
+def switch_step(context: AttemptContext, choices: Sequence[Choice], endpoints: Endpoints) -> StepWork:
+    """Return the step that sends callers to the chosen backup; the journal holds its name, a URL may hold a password."""
     service = context.service.name
+    urls = {choice.name: choice.url for choice in choices}
 
     def prepare() -> JsonObject:
         chosen, before = context.results["choose"], endpoints.current(service)
-        return {"name": chosen["name"], "url": chosen["url"], "before": before.name if before else None}
+        return {"name": chosen["name"], "before": before.name if before else None}
 
     def run(intent: JsonObject) -> JsonObject:
         context.guard()
-        name, url = str(intent["name"]), str(intent["url"])
-        if not endpoints.switch(Endpoint(service, name, url, context.clock(), context.recovery.id, context.fence)):
+        name = str(intent["name"])
+        if name not in urls:
+            raise StepFailed(f"backup endpoint '{name}' is not declared any more")
+        if not endpoints.switch(Endpoint(service, name, urls[name], context.clock(), context.recovery.id, context.fence)):
             raise StepFailed(f"a newer switch of '{service}' is in force; this one came too late")
-        return {"name": name, "url": url}
+        return {"endpoint": name}
 
     def reconcile(intent: JsonObject) -> JsonObject | None:
         current = endpoints.current(service)
         took_effect = current and current.recovery_id == context.recovery.id and current.name == intent["name"]
-        return {"name": intent["name"], "url": intent["url"]} if took_effect else None
+        return {"endpoint": intent["name"]} if took_effect else None
 
     return StepWork("switch", run, prepare, reconcile)
 

@@ -52,11 +52,10 @@ def _plain(value: object) -> object:
 def main() -> int:
     """Answer one request; what the source prints goes to stderr, its error's last line too."""
     request = json.load(sys.stdin)
+    keys, sql = request["keys"], request["sql"]
     try:
         with redirect_stdout(sys.stderr):
-            answer = (
-                from_python(request["python"], request["keys"]) if request["python"] else from_sql(**request["sql"], keys=request["keys"])
-            )
+            answer = from_sql(sql["url"], sql["query"], keys) if sql else from_python(request["python"], keys)
             printed = json.dumps(answer)
     except Exception as error:  # noqa: BLE001 - whatever the operator's code raises becomes one line
         sys.stderr.write(f"{type(error).__name__}: {error}\n")

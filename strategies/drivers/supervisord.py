@@ -64,9 +64,9 @@ class Supervisord:
 
     def call(self, method: str, *arguments: Any) -> Any:
         """Call one method of the namespace `supervisor`; raises `Fault` with supervisord's own code."""
-        proxy = ServerProxy(self._uri, transport=self._transport)
         try:
-            return getattr(proxy.supervisor, method)(*arguments)
+            with ServerProxy(self._uri, transport=self._transport) as proxy:
+                return getattr(proxy.supervisor, method)(*arguments)
         except Fault:
             raise
         except ProtocolError as error:
@@ -121,8 +121,9 @@ class _UnixTransport(Transport):
         self._timeout = timeout
 
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
-        del host
-        return _UnixConnection(self._path, self._timeout)
+        connection = _UnixConnection(self._path, self._timeout)
+        self._connection = host, connection  # what Transport.close() closes
+        return connection
 
 
 class _HttpTransport(Transport):
@@ -132,7 +133,9 @@ class _HttpTransport(Transport):
 
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
         name, self._extra_headers, _x509 = self.get_host_info(host)
-        return http.client.HTTPConnection(name, timeout=self._timeout)
+        connection = http.client.HTTPConnection(name, timeout=self._timeout)
+        self._connection = host, connection
+        return connection
 
 
 class _HttpsTransport(SafeTransport):
@@ -142,7 +145,9 @@ class _HttpsTransport(SafeTransport):
 
     def make_connection(self, host: Any) -> http.client.HTTPSConnection:
         name, self._extra_headers, _x509 = self.get_host_info(host)
-        return http.client.HTTPSConnection(name, timeout=self._timeout)
+        connection = http.client.HTTPSConnection(name, timeout=self._timeout)
+        self._connection = host, connection
+        return connection
 
 
 def _transport(path: Path | None, uri: str, headers: list[tuple[str, str]], timeout: float) -> Transport:
