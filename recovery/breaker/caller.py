@@ -28,6 +28,8 @@ _held: ContextVar[_Held] = ContextVar("recovery_breaker_permits", default=None)
 
 ASK_AGAIN = 0.05
 """Seconds a refused caller's process waits before it asks the fleet for a permit again."""
+PROBE_ENDS_WITHIN = 1.0
+"""Upper bound of `retry_after` while half-open: a permit is free as soon as any probe ends, long before it expires."""
 
 
 class Fleet(Protocol):
@@ -163,7 +165,8 @@ class Breaker:
                 self._circuit, admission = admit(self._circuit, self.options, self._clock(), permit)
         if not admission.allowed:
             self._ask_at = self._clock() + min(admission.retry_after, ASK_AGAIN)
-            raise self._refusal(admission.retry_after)
+            probing = self._circuit.state == "half_open"
+            raise self._refusal(min(admission.retry_after, PROBE_ENDS_WITHIN) if probing else admission.retry_after)
         return admission.permit
 
     def _refuse_early(self) -> None:

@@ -1,0 +1,235 @@
+"""Two clients of one fleet share their breakers, learn of changes by push, and go on alone while Redis is away."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+from redis import Redis
+
+from recovery.breaker import Breaker, RedisBreakers
+from recovery.client import CircuitOpen, RecoveryClient
+from recovery.errors import ConfigurationError
+from recovery.models import BreakerState, Failure
+from tests.support import ValkeyServer, eventually
+
+
+@pytest.fixture
+def server(short_dir: Path) -> Iterator[ValkeyServer]:
+    server = ValkeyServer(short_dir)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def here(valkey_url: str, redis_client: Redis, tmp_path: Path) -> Iterator[RecoveryClient]:
+    with RecoveryClient(valkey_url, spool=tmp_path / "here") as client:
+        yield client
+
+
+@pytest.fixture
+def there(valkey_url: str, redis_client: Redis, tmp_path: Path) -> Iterator[RecoveryClient]:
+    with RecoveryClient(valkey_url, spool=tmp_path / "there") as client:
+        yield client
+
+
+def gateway(client: RecoveryClient, reset_timeout: float = 60.0) -> Breaker:
+    breaker = client.breaker("gateway", failure_threshold=3, reset_timeout=reset_timeout, half_open_requests=1, service="payments")
+    assert client.warm_up(5)
+    return breaker
+
+
+def fail(breaker: Breaker, times: int = 1) -> None:
+    for _ in range(times):
+        with pytest.raises(ZeroDivisionError):
+            breaker.call(lambda: 1 / 0)
+
+
+def succeed(breaker: Breaker) -> bool:
+    try:
+        breaker.call(lambda: None)
+    except CircuitOpen:
+        return False
+    return True
+
+
+def test_an_opening_here_refuses_calls_there(here: RecoveryClient, there: RecoveryClient) -> None:
+    mine, theirs = gateway(here), gateway(there)
+
+    fail(mine, 3)
+
+    eventually(lambda: theirs.state == "open", within=1.5, message="a push must be faster than the next poll")
+    with pytest.raises(CircuitOpen) as refused:
+        theirs.call(lambda: None)
+    assert 55 < refused.value.retry_after <= 60
+
+
+def test_failures_add_up_over_the_fleet(here: RecoveryClient, there: RecoveryClient, redis_client: Redis) -> None:
+    mine, theirs = gateway(here), gateway(there)
+    board = RedisBreakers(redis_client)
+
+    fail(mine, 2)
+    eventually(lambda: (board.view("gateway") or pytest.fail("unknown")).failures == 2)
+    fail(theirs, 1)
+
+    eventually(lambda: mine.state == "open")
+
+
+def test_a_success_ends_the_run_of_failures_everywhere(here: RecoveryClient, redis_client: Redis) -> None:
+    mine, board = gateway(here), RedisBreakers(redis_client)
+    fail(mine, 2)
+
+    mine.call(lambda: None)
+
+    eventually(lambda: (view := board.view("gateway")) is not None and view.failures == 0)
+    fail(mine, 2)
+    assert mine.state == "closed"
+
+
+def test_opening_reports_a_failure_of_the_service_once(here: RecoveryClient, there: RecoveryClient, redis_client: Redis) -> None:
+    mine, theirs = gateway(here), gateway(there)
+
+    fail(mine, 3)
+    eventually(lambda: theirs.state == "open" and here.stats().sent == 1)
+
+    (entry,) = cast("list[tuple[bytes, dict[bytes, bytes]]]", redis_client.xrange("recovery:reports"))
+    failure = Failure.model_validate_json(entry[1][b"failure"])
+    assert (failure.service, failure.category) == ("payments", "circuit_open")
+    assert failure.message == "circuit 'gateway' opened: ZeroDivisionError: division by zero"
+    assert there.stats().sent == 0
+
+
+def test_probes_of_a_recovery_close_it_for_everybody(here: RecoveryClient, there: RecoveryClient, redis_client: Redis) -> None:
+    mine, theirs, board = gateway(here), gateway(there), RedisBreakers(redis_client)
+    fail(mine, 3)
+    eventually(lambda: theirs.state == "open")
+
+    board.half_open("gateway")
+    eventually(lambda: mine.state == theirs.state == "half_open")
+    board.record("gateway", ok=True)
+    board.record("gateway", ok=True)
+
+    eventually(lambda: mine.state == theirs.state == "closed")
+    assert succeed(mine)
+
+
+def test_callers_probe_after_the_reset_timeout_within_the_fleets_permits(here: RecoveryClient, there: RecoveryClient) -> None:
+    mine, theirs = gateway(here, reset_timeout=0.1), gateway(there, reset_timeout=0.1)
+    fail(mine, 3)
+    eventually(lambda: theirs.state == "open")
+    eventually(lambda: mine._refused_for() == 0)
+
+    with mine:
+        with pytest.raises(CircuitOpen):
+            theirs.call(lambda: None)
+        assert mine.state == "half_open"
+
+    eventually(lambda: succeed(theirs))
+    eventually(lambda: mine.state == theirs.state == "closed")
+
+
+async def test_asyncio_callers_probe_without_blocking_the_loop(here: RecoveryClient) -> None:
+    mine = gateway(here, reset_timeout=0.05)
+
+    async def work() -> str:
+        await asyncio.sleep(0)
+        return "done"
+
+    fail(mine, 3)
+
+    async def probe() -> str:
+        while True:
+            try:
+                return await mine.acall(work)
+            except CircuitOpen as refused:
+                await asyncio.sleep(refused.retry_after)
+
+    assert await asyncio.wait_for(probe(), 5) == "done"
+    assert await asyncio.wait_for(probe(), 5) == "done"
+    eventually(lambda: mine.state == "closed")
+
+
+def test_a_process_that_comes_later_learns_that_it_is_open(here: RecoveryClient, there: RecoveryClient, redis_client: Redis) -> None:
+    fail(gateway(here), 3)
+    eventually(lambda: (view := RedisBreakers(redis_client).view("gateway")) is not None and view.state is BreakerState.OPEN)
+
+    assert gateway(there).state == "open"
+
+
+def test_every_breaker_is_known_to_the_platform_before_anything_fails(here: RecoveryClient, redis_client: Redis) -> None:
+    gateway(here)
+    here.breaker("second")
+
+    eventually(lambda: [view.name for view in RedisBreakers(redis_client).views()] == ["gateway", "second"])
+
+
+def test_one_name_has_one_set_of_options(here: RecoveryClient) -> None:
+    mine = here.breaker("gateway", failure_threshold=3)
+
+    assert here.breaker("gateway") is mine
+    assert here.breaker("gateway", failure_threshold=3) is mine
+    with pytest.raises(ConfigurationError, match="Breaker 'gateway' is in use with other options"):
+        here.breaker("gateway", failure_threshold=4)
+    with pytest.raises(ConfigurationError, match="did you mean 'reset_timeout'"):
+        here.breaker("other", reset_time=4)  # type: ignore[call-arg]
+
+
+# --- while Redis is away ------------------------------------------------------------------------------------------------
+
+
+def test_breaking_goes_on_alone_and_merges_when_redis_is_back(
+    server: ValkeyServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with RecoveryClient(server.url, spool=tmp_path) as client:
+        mine = gateway(client)
+        server.kill()
+
+        fail(mine, 3)
+        assert mine.state == "open"
+        eventually(lambda: client.stats().spooled == 1, message="the opening is reported when Redis can be reached again")
+
+        server.start()
+        with Redis.from_url(server.url) as redis:
+            board = RedisBreakers(redis)
+            eventually(lambda: (view := board.view("gateway")) is not None and view.state is BreakerState.OPEN, within=15)
+        assert mine.state == "open"
+    assert caplog.text.count("breakers go on with what this process sees alone") == 1
+    assert caplog.text.count("breakers are shared with the fleet again") == 1
+
+
+def test_failures_that_the_fleet_knows_are_not_counted_twice_after_an_outage(server: ValkeyServer, tmp_path: Path) -> None:
+    with RecoveryClient(server.url, spool=tmp_path) as client, Redis.from_url(server.url) as redis:
+        mine, board = gateway(client), RedisBreakers(redis)
+        fail(mine, 2)
+        eventually(lambda: (view := board.view("gateway")) is not None and view.failures == 2)
+
+        client._link.away(ConnectionError())
+        eventually(lambda: client._link._shared is not None)
+
+        assert (view := board.view("gateway")) is not None
+        assert (view.state, view.failures) == (BreakerState.CLOSED, 2)
+
+
+def test_a_redis_that_hangs_delays_at_most_one_probe_and_that_for_less_than_a_second(server: ValkeyServer, tmp_path: Path) -> None:
+    with RecoveryClient(server.url, spool=tmp_path) as client:
+        mine = gateway(client, reset_timeout=0.05)
+        fail(mine, 3)
+        eventually(lambda: client.stats().sent == 1)
+        server.signal(signal.SIGSTOP)
+        try:
+            took = []
+            for _ in range(5):
+                eventually(lambda: mine._refused_for() == 0)
+                began = time.monotonic()
+                with pytest.raises((ZeroDivisionError, CircuitOpen)):
+                    mine.call(lambda: 1 / 0)
+                took.append(time.monotonic() - began)
+        finally:
+            server.signal(signal.SIGCONT)
+
+    assert max(took) <= 1.0, took
+    assert sum(seconds > 0.1 for seconds in took) <= 1, took

@@ -1,0 +1,138 @@
+"""Services learn what to do without by push, keep it while Redis is away, and never wait for it twice."""
+
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from recovery.client import RecoveryClient
+from recovery.degrade import RedisDegradations, RedisEndpoints
+from recovery.degrade.keys import DEGRADATION
+from recovery.errors import ConfigurationError
+from recovery.models import Degradation, Endpoint, Level, utcnow
+from tests.support import ValkeyServer, eventually
+
+
+@pytest.fixture
+def client(valkey_url: str, redis_client: Redis, tmp_path: Path) -> Iterator[RecoveryClient]:
+    with RecoveryClient(valkey_url, spool=tmp_path) as client:
+        yield client
+
+
+def degraded(service: str = "search", seconds: float = 60.0, off: tuple[str, ...] = ("suggestions",), left: int = 20) -> Degradation:
+    now = utcnow()
+    return Degradation(service, Level.LIMITED, now, now + timedelta(seconds=seconds), off, {"indexing": left}, fence=1)
+
+
+def test_everything_is_on_while_nothing_is_in_force(client: RecoveryClient) -> None:
+    assert client.flags.enabled("suggestions")
+    assert client.flags.enabled("suggestions", default=False), "Redis was read: nothing switches it off"
+    assert client.flags.capability("indexing") == 100
+    assert client.flags.level("search") == "normal"
+    assert client.endpoint("db", "http://primary") == "http://primary"
+
+
+def test_the_very_first_question_knows_what_is_in_force_already(client: RecoveryClient, redis_client: Redis) -> None:
+    RedisDegradations(redis_client).put(degraded())
+
+    assert not client.flags.enabled("suggestions")
+
+
+def test_a_change_is_pushed(client: RecoveryClient, redis_client: Redis) -> None:
+    degradations, endpoints = RedisDegradations(redis_client), RedisEndpoints(redis_client)
+    assert client.flags.enabled("suggestions")
+
+    degradations.put(degraded())
+    endpoints.switch(Endpoint("db", "replica", "http://replica", utcnow(), fence=1))
+
+    eventually(lambda: not client.flags.enabled("suggestions"), within=1.5, message="a push must be faster than the next poll")
+    eventually(lambda: client.endpoint("db", "http://primary") == "http://replica", within=1.5)
+    assert client.flags.capability("indexing") == 20
+    assert client.flags.level("search") == "limited"
+    assert client.flags.enabled("another feature")
+
+    degradations.clear("search", 1)
+    endpoints.clear("db", 1)
+
+    eventually(lambda: client.flags.enabled("suggestions"), within=1.5)
+    eventually(lambda: client.endpoint("db", "http://primary") == "http://primary", within=1.5)
+
+
+def test_a_lost_push_is_made_up_for_by_the_poll(client: RecoveryClient, redis_client: Redis) -> None:
+    assert client.flags.enabled("suggestions")
+    degradations = RedisDegradations(redis_client)
+    degradations.put(degraded())
+    eventually(lambda: not client.flags.enabled("suggestions"))
+
+    redis_client.delete(DEGRADATION + "search")
+
+    eventually(lambda: client.flags.enabled("suggestions"), within=5)
+
+
+def test_one_service_can_be_asked_for(client: RecoveryClient, redis_client: Redis) -> None:
+    RedisDegradations(redis_client).put(degraded("search", left=20))
+    RedisDegradations(redis_client).put(degraded("mail", off=("newsletter",), left=60))
+
+    assert client.warm_up()
+    assert client.flags.enabled("suggestions", service="mail")
+    assert not client.flags.enabled("suggestions", service="search")
+    assert not client.flags.enabled("newsletter")
+    assert client.flags.capability("indexing") == 20, "the least that anybody leaves"
+    assert client.flags.capability("indexing", service="mail") == 60
+    assert client.flags.capability("unlimited", default=75) == 75
+
+
+def test_what_is_known_stays_while_redis_is_away_until_it_ends_by_itself(short_dir: Path, tmp_path: Path) -> None:
+    server = ValkeyServer(short_dir)
+    server.start()
+    try:
+        with RecoveryClient(server.url, spool=tmp_path) as client:
+            with Redis.from_url(server.url) as redis:
+                RedisDegradations(redis).put(degraded("search", seconds=2.0))
+                RedisDegradations(redis).put(degraded("mail", off=("newsletter",)))
+            assert not client.flags.enabled("suggestions")
+            server.kill()
+
+            assert not client.flags.enabled("suggestions")
+            eventually(lambda: client.flags.enabled("suggestions"))
+            assert not client.flags.enabled("newsletter")
+
+            server.start()
+            eventually(lambda: client.flags.enabled("newsletter"), within=15, message="a new, empty Redis knows of no degradation")
+    finally:
+        server.kill()
+
+
+def test_without_redis_the_defaults_hold_and_only_the_first_question_waits(tmp_path: Path) -> None:
+    with RecoveryClient("redis://192.0.2.1:6379", spool=tmp_path) as client:
+        began = time.monotonic()
+        assert client.flags.enabled("suggestions")
+        first = time.monotonic() - began
+
+        began = time.monotonic()
+        assert not client.flags.enabled("suggestions", default=False)
+        assert client.flags.capability("indexing", default=30) == 30
+        assert client.flags.level("search") == "normal"
+        assert client.endpoint("db", "http://primary") == "http://primary"
+        later = time.monotonic() - began
+
+    assert first <= 1.2
+    assert later <= 0.1
+
+
+def test_a_wrong_url_is_said_at_once() -> None:
+    with pytest.raises(ConfigurationError, match=r"'http://user:\*\*\*@host': must begin with redis://, rediss://, unix://"):
+        RecoveryClient("http://user:secret@host")
+
+
+def test_without_a_url_it_finds_the_embedded_platform_of_this_folder(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECOVERY_DATA_DIR", str(short_dir / "data"))
+
+    with RecoveryClient() as client:
+        assert client._url == f"unix://{short_dir}/data/valkey.sock"
+        client.report("web", "x")
+
+    assert list((short_dir / "data" / "spool").glob("*.db"))

@@ -1,0 +1,353 @@
+"""Reports reach the stream, or wait on disk and reach it later, and the caller never waits."""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Thread
+from typing import cast
+
+import pytest
+from redis import Redis
+
+from recovery.client import CircuitOpen, RecoveryClient, Stats
+from recovery.client.draft import Draft
+from recovery.client.sender import Sender
+from recovery.models import Failure, Severity
+from tests.support import ValkeyServer, eventually
+
+
+def failures(redis: Redis) -> list[Failure]:
+    entries = cast("list[tuple[bytes, dict[bytes, bytes]]]", redis.xrange("recovery:reports"))
+    return [Failure.model_validate_json(fields[b"failure"]) for _, fields in entries]
+
+
+@pytest.fixture
+def client(valkey_url: str, redis_client: Redis, tmp_path: Path) -> Iterator[RecoveryClient]:
+    with RecoveryClient(valkey_url, spool=tmp_path / "spool") as client:
+        yield client
+
+
+@pytest.fixture
+def hung_url() -> Iterator[str]:
+    """A server that accepts and never answers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(128)
+        yield f"redis://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture
+def refused_url() -> str:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return f"redis://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture
+def own_server(short_dir: Path) -> Iterator[ValkeyServer]:
+    server = ValkeyServer(short_dir)
+    server.start()
+    yield server
+    server.kill()
+
+
+def test_a_report_reaches_the_stream_as_a_failure(client: RecoveryClient, redis_client: Redis) -> None:
+    report_id = client.report("web", TimeoutError("no answer"), category="network", severity="critical", details={"attempt": 3})
+
+    eventually(lambda: client.stats() == Stats(sent=1))
+    (failure,) = failures(redis_client)
+    assert failure.id == report_id
+    assert (failure.service, failure.category, failure.type, failure.severity) == ("web", "network", "timeout", Severity.CRITICAL)
+    assert failure.message == "TimeoutError: no answer"
+    assert failure.source == f"client@{socket.gethostname()}"
+
+
+def test_a_text_is_an_error_too(client: RecoveryClient, redis_client: Redis) -> None:
+    client.report("web", "the queue is stuck", labels={"region": "eu"}, fingerprint="stuck", recoverable=False)
+
+    (failure,) = eventually(lambda: failures(redis_client))
+    assert (failure.message, failure.fingerprint, failure.recoverable, failure.labels) == (
+        "the queue is stuck",
+        "stuck",
+        False,
+        {"region": "eu"},
+    )
+
+
+def test_many_threads_lose_nothing(client: RecoveryClient, redis_client: Redis) -> None:
+    threads = [Thread(target=lambda: [client.report("web", "x") for _ in range(200)]) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    eventually(lambda: client.stats() == Stats(sent=1_600))
+    assert len({failure.id for failure in failures(redis_client)}) == 1_600
+
+
+def test_a_report_that_cannot_be_valid_is_counted_and_said(client: RecoveryClient, caplog: pytest.LogCaptureFixture) -> None:
+    assert client.report("no service!", "x")
+    assert client.report(None, "x")  # type: ignore[arg-type]
+
+    assert client.stats() == Stats(dropped=2)
+    assert "a report for service 'no service!' is not valid: a name has 1 to 100 letters" in caplog.text
+
+
+def test_a_closed_client_counts_what_it_drops(client: RecoveryClient) -> None:
+    client.close()
+
+    client.report("web", "x")
+
+    assert client.stats() == Stats(dropped=1)
+
+
+def test_a_guard_reports_and_lets_pass(client: RecoveryClient, redis_client: Redis) -> None:
+    guard = client.guard("web", category="database", ignore=(KeyError,))
+
+    @guard
+    def broken() -> None:
+        raise ValueError("as a function")
+
+    @guard
+    async def broken_later() -> None:
+        raise ValueError("as a coroutine")
+
+    with pytest.raises(ValueError, match="as a function"):
+        broken()
+    with pytest.raises(ValueError, match="as a coroutine"):
+        asyncio.run(broken_later())
+    with pytest.raises(ValueError, match="as a block"), guard:
+        raise ValueError("as a block")
+
+    for silent in (KeyError, KeyboardInterrupt, CircuitOpen):
+        with pytest.raises(silent), guard:
+            raise silent
+    eventually(lambda: client.stats() == Stats(sent=3))
+    assert [failure.message for failure in failures(redis_client)] == [
+        f"ValueError: as a {kind}" for kind in ("function", "coroutine", "block")
+    ]
+
+
+def test_a_guarded_function_returns_what_it_returned(client: RecoveryClient) -> None:
+    @client.guard("web")
+    async def answer() -> int:
+        return 42
+
+    assert asyncio.run(answer()) == 42
+    assert client.guard("web")(max)(1, 2) == 2
+
+
+def test_heartbeats_are_seconds_since_the_epoch(client: RecoveryClient, redis_client: Redis) -> None:
+    client.heartbeat("web")
+
+    eventually(lambda: redis_client.exists("recovery:heartbeat:web"))
+    assert abs(float(redis_client.get("recovery:heartbeat:web") or 0) - time.time()) < 60
+
+
+def test_a_steady_heartbeat_stops_when_told(client: RecoveryClient, redis_client: Redis) -> None:
+    def last() -> float:
+        return float(redis_client.get("recovery:heartbeat:web") or 0)
+
+    with client.heartbeat_every("web", 0.05):
+        first = eventually(last)
+        eventually(lambda: last() > first)
+    client.report("web", "marker")
+    eventually(lambda: client.stats().sent == 1)
+    stopped_at = last()
+
+    client.report("web", "marker")
+    eventually(lambda: client.stats().sent == 2)
+    assert last() == stopped_at
+
+
+# --- while Redis is away ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("away", ["hung_url", "refused_url"])
+def test_no_call_waits_for_a_redis_that_is_away(away: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    client = RecoveryClient(request.getfixturevalue(away), spool=tmp_path)
+    breaker = client.breaker("gateway", failure_threshold=1, reset_timeout=0.01)
+
+    def fail() -> None:
+        with pytest.raises((ZeroDivisionError, CircuitOpen)):
+            breaker.call(lambda: 1 / 0)
+
+    calls: dict[str, Callable[[], object]] = {
+        "report": lambda: client.report("web", ValueError("x")),
+        "heartbeat": lambda: client.heartbeat("web"),
+        "flags": lambda: client.flags.enabled("search"),
+        "endpoint": lambda: client.endpoint("db", "primary"),
+        "fail": fail,
+        "fail in half-open": fail,
+        "close": client.close,
+    }
+    took = {}
+    for name, call in calls.items():
+        eventually(lambda: breaker._refused_for() == 0)
+        began = time.monotonic()
+        call()
+        took[name] = time.monotonic() - began
+
+    assert max(took.values()) <= 1.2, took  # a second, and what a busy machine adds
+    assert max(took["report"], took["heartbeat"], took["endpoint"], took["fail"]) <= 0.2, took
+    stats = client.stats()
+    assert stats.spooled + stats.dropped == 3, "the report and two openings"
+    assert stats.spooled == 3
+
+
+def test_reports_of_an_outage_are_delivered_after_it(own_server: ValkeyServer, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with RecoveryClient(own_server.url, spool=tmp_path) as client:
+        client.report("web", "before")
+        eventually(lambda: client.stats().sent == 1)
+        own_server.kill()
+        ids = [client.report("web", f"during {number}") for number in range(600)]
+        eventually(lambda: client.stats().spooled == 600)
+
+        own_server.start()
+        eventually(lambda: client.stats().sent == 601, within=20)
+
+        with Redis.from_url(own_server.url) as redis:
+            assert [failure.id for failure in failures(redis)] == ids, "a restarted server without persistence has only what came after"
+    assert caplog.text.count("does not answer") == 1
+    assert caplog.text.count("answers again") == 1
+
+
+def test_what_one_process_left_on_disk_the_next_one_delivers(
+    refused_url: str, valkey_url: str, redis_client: Redis, tmp_path: Path
+) -> None:
+    away = RecoveryClient(refused_url, spool=tmp_path)
+    report_id = away.report("web", "x")
+    away.close()
+    assert away.stats() == Stats(spooled=1)
+    (left,) = tmp_path.glob("*.db")
+
+    here = Sender(valkey_url, tmp_path)
+    left.rename(here._spool.file)
+    with RecoveryClient(valkey_url, spool=tmp_path) as client:
+        eventually(lambda: client.stats() == Stats(sent=1))
+    here.close()
+
+    assert [failure.id for failure in failures(redis_client)] == [report_id]
+
+
+def test_without_a_place_on_disk_losses_are_counted(refused_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+
+    with RecoveryClient(refused_url, spool=blocked / "spool") as client:
+        client.report("web", "x")
+        eventually(lambda: client.stats() == Stats(dropped=1))
+
+    assert "1 failure report(s) lost so far: Redis is away and" in caplog.text
+
+
+def test_a_full_queue_drops_the_newest_and_counts(hung_url: str, tmp_path: Path) -> None:
+    sender = Sender(hung_url, tmp_path, capacity=5)
+
+    for number in range(300):
+        sender.put(Draft(str(number), "web", "unknown", "error", "high", "", "test", 0.0, "{}", {}))
+
+    stats = sender.stats()
+    assert stats.dropped > 0
+    assert stats.dropped + stats.queued == 300
+    sender.close()
+    assert sender.stats().spooled + sender.stats().dropped == 300
+
+
+# --- the life of a process ----------------------------------------------------------------------------------------------
+
+FORKING = """
+import os, sys
+from recovery.client import RecoveryClient
+client = RecoveryClient(sys.argv[1], spool=sys.argv[2])
+breaker = client.breaker("gateway", failure_threshold=2)
+client.report("web", "parent before")
+assert client.flags.enabled("search")
+pid = os.fork()
+client.report("web", "child" if pid == 0 else "parent after")
+if pid == 0:
+    assert client.warm_up(5)
+    for _ in range(2):
+        try: breaker.call(lambda: 1 / 0)
+        except ZeroDivisionError: pass
+if pid == 0:
+    client.close()
+    os._exit(0 if client.stats().dropped == 0 else 1)
+assert os.waitpid(pid, 0)[1] == 0
+"""
+
+
+def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", script, *arguments], capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def test_a_forked_child_sends_its_own_reports_and_none_twice(valkey_url: str, redis_client: Redis, tmp_path: Path) -> None:
+    done = run(FORKING, valkey_url, str(tmp_path))
+
+    assert (done.returncode, done.stderr) == (0, "")
+    messages = sorted(failure.message for failure in failures(redis_client))
+    assert messages == ["child", "circuit 'gateway' opened: ZeroDivisionError: division by zero", "parent after", "parent before"]
+    assert redis_client.hget("recovery:breaker:gateway", "state") == b"open"
+
+
+@pytest.mark.parametrize("away", ["valkey_url", "hung_url", "refused_url"])
+def test_a_process_that_ends_right_after_its_report_loses_nothing(away: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    script = """
+import atexit, sys, time
+from recovery.client import RecoveryClient
+client = RecoveryClient(sys.argv[1], spool=sys.argv[2])
+client.report("web", "last words")
+ended = time.monotonic()
+atexit._run_exitfuncs()
+print(time.monotonic() - ended, client.stats().sent + client.stats().spooled)
+"""
+    done = run(script, request.getfixturevalue(away), str(tmp_path))
+
+    seconds, kept = done.stdout.split()
+    assert kept == "1", done
+    assert float(seconds) <= 1.5, "a second, and what a busy machine adds"
+
+
+def test_a_killed_process_leaves_a_readable_spool(refused_url: str, tmp_path: Path) -> None:
+    script = """
+import sys, time
+from recovery.client import RecoveryClient
+client = RecoveryClient(sys.argv[1], spool=sys.argv[2])
+while True:
+    client.report("web", "x" * 500)
+    time.sleep(0.001)
+"""
+    with subprocess.Popen([sys.executable, "-c", script, refused_url, str(tmp_path)]) as process:
+        sender = Sender(refused_url, tmp_path)
+        eventually(lambda: sender._spool.count() > 100, within=20)
+        os.kill(process.pid, signal.SIGKILL)
+
+    reports = sender._spool.oldest(10_000)
+    sender.close()
+    assert len(reports) > 100
+    assert all(json.loads(report)["service"] == "web" for _, report in reports)
+
+
+def test_importing_the_client_brings_nothing_heavy() -> None:
+    done = run("import sys, recovery.client; print(*sys.modules)")
+
+    heavy = {"celery", "kombu", "sqlalchemy", "pydantic", "redis", "aiohttp", "asyncio", "sqlite3", "recovery.models"}
+    assert heavy.isdisjoint(done.stdout.split())
+
+
+def test_losses_are_said_at_every_doubling(caplog: pytest.LogCaptureFixture, client: RecoveryClient) -> None:
+    with caplog.at_level(logging.ERROR):
+        for _ in range(20):
+            client.report("not valid!", "x")
+
+    assert [record.args[0] for record in caplog.records if record.args] == [1, 2, 4, 8, 16]  # type: ignore[index]

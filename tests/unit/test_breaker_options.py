@@ -1,0 +1,40 @@
+"""A breaker's options are checked where they are given."""
+
+import pytest
+
+from recovery.breaker import BreakerOptions
+from recovery.breaker.options import BreakerSettings
+from recovery.errors import ConfigurationError
+
+
+def test_the_defaults_are_those_of_the_specification() -> None:
+    options = BreakerOptions()
+
+    assert (options.failure_threshold, options.success_threshold, options.reset_timeout, options.half_open_requests) == (5, 2, 60.0, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"failure_threshold": 0}, "failure_threshold=0: must be a whole number from 1 to 10000"),
+        ({"failure_threshold": 2.5}, "failure_threshold=2.5: must be a whole number"),
+        ({"reset_timeout": 0}, "reset_timeout=0: must be seconds above 0, up to 86400"),
+        ({"reset_timeout": float("nan")}, "reset_timeout=nan: must be seconds"),
+        ({"permit_timeout": 86_401}, "permit_timeout=86401: must be seconds"),
+        ({"ignore": ValueError}, "ignore=<class 'ValueError'>: must be a tuple of exception classes"),
+        ({"ignore": (KeyboardInterrupt,)}, "must be a tuple of exception classes"),
+        ({"service": "no service"}, "service='no service': must be the name of a service"),
+        ({"failure_treshold": 3}, "unknown option 'failure_treshold', did you mean 'failure_threshold'?"),
+    ],
+)
+def test_a_wrong_option_gets_one_clear_sentence(settings: BreakerSettings, sentence: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        BreakerOptions.of("gateway", settings)
+
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "-x", "x" * 101, "a:b"])
+def test_a_wrong_name_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="Breaker name"):
+        BreakerOptions.of(name, {})
