@@ -97,10 +97,10 @@ async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 
 
 @contextmanager
-def sleeping_process(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a process that does nothing and is named by `folder/it.pid`."""
-    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    (folder / "it.pid").write_text(f"{process.pid}\n")
+def running(pidfile: Path, code: str = "import time; time.sleep(600)") -> Iterator[subprocess.Popen[bytes]]:
+    """Run a process, by default one that does nothing, that is named by `pidfile`."""
+    process = subprocess.Popen([sys.executable, "-c", code])
+    pidfile.write_text(f"{process.pid}\n")
     try:
         yield process
     finally:
@@ -136,6 +136,9 @@ async def redis_case(tmp_path: Path, client: redis.Redis, url: str) -> AsyncIter
 
 @asynccontextmanager
 async def cache_case(tmp_path: Path, client: redis.Redis, url: str) -> AsyncIterator[Case]:
+    def scribble() -> None:
+        client.set("item:2", b"scribble")
+
     payload = b"tea"
     client.set("item:1", hashlib.sha256(payload).hexdigest().encode() + b":" + payload)
     options = {"url": url, "match": "item:*", "required": ["item:1"]}
@@ -145,7 +148,7 @@ async def cache_case(tmp_path: Path, client: redis.Redis, url: str) -> AsyncIter
         options,
         Category.CACHE_CORRUPTION,
         FailureType.ANOMALY,
-        break_it=lambda: client.set("item:2", b"scribble") and None,
+        break_it=scribble,
     )
 
 
@@ -161,7 +164,7 @@ async def sql_case(tmp_path: Path, client: redis.Redis, url: str) -> AsyncIterat
 
 @asynccontextmanager
 async def process_case(tmp_path: Path, client: redis.Redis, url: str) -> AsyncIterator[Case]:
-    with sleeping_process(tmp_path) as process:
+    with running(tmp_path / "it.pid") as process:
         options = {"pidfile": str(tmp_path / "it.pid")}
         yield Case(
             "process",
@@ -201,7 +204,7 @@ async def heartbeat_case(tmp_path: Path, client: redis.Redis, url: str) -> Async
 
 @asynccontextmanager
 async def memory_case(tmp_path: Path, client: redis.Redis, url: str) -> AsyncIterator[Case]:
-    with sleeping_process(tmp_path):
+    with running(tmp_path / "it.pid"):
         options = {"pidfile": str(tmp_path / "it.pid")}
         yield Case(
             "memory", options | {"max_bytes": "4GiB"}, options | {"max_bytes": "1KiB"}, Category.MEMORY_PRESSURE, FailureType.RESOURCE_LIMIT
@@ -210,18 +213,15 @@ async def memory_case(tmp_path: Path, client: redis.Redis, url: str) -> AsyncIte
 
 @asynccontextmanager
 async def cpu_case(tmp_path: Path, client: redis.Redis, url: str) -> AsyncIterator[Case]:
-    with sleeping_process(tmp_path), subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
-        (tmp_path / "busy.pid").write_text(str(busy.pid))
-        try:
-            yield Case(
-                "cpu",
-                {"pidfile": str(tmp_path / "it.pid"), "window": 0.2, "max_percent": 90},
-                {"pidfile": str(tmp_path / "busy.pid"), "window": 0.5, "max_percent": 1},
-                Category.CPU_PRESSURE,
-                FailureType.RESOURCE_LIMIT,
-            )
-        finally:
-            busy.kill()
+    idle, busy = tmp_path / "idle.pid", tmp_path / "busy.pid"
+    with running(idle), running(busy, "while True: pass"):
+        yield Case(
+            "cpu",
+            {"pidfile": str(idle), "window": 0.2, "max_percent": 90},
+            {"pidfile": str(busy), "window": 0.5, "max_percent": 1},
+            Category.CPU_PRESSURE,
+            FailureType.RESOURCE_LIMIT,
+        )
 
 
 @asynccontextmanager

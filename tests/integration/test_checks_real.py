@@ -25,7 +25,7 @@ import redis
 from recovery.config.fleet import CheckDeclaration, Fleet, ServiceDeclaration
 from recovery.detect.checks import check_kinds
 from recovery.detect.probe import FleetProbe, probe_all
-from recovery.detect.sweep import Sweeper
+from recovery.detect.sweep import Sweeper, Swept
 from recovery.integrity import seal
 from recovery.models import Category, FailureType
 from recovery.ports import Finding
@@ -75,7 +75,7 @@ class Shop(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *args: object) -> None:
         """Say nothing."""
 
 
@@ -146,7 +146,7 @@ def test_a_server_that_speaks_something_else_or_hangs_up_is_told() -> None:
         listener.settimeout(10)
 
         def answer() -> None:
-            for said in (b"SSH-2.0-shop\r\n", b""):
+            for said in (b"SSH-2.0-shop\r\n", b"", b""):  # aiohttp asks again once when it is hung up on
                 connection, _ = listener.accept()
                 with connection:
                     connection.recv(65536)
@@ -413,6 +413,30 @@ def test_another_answer_than_expected_is_inconsistent_data_and_an_sql_error_is_n
     assert "readonly" in write.message
 
 
+def test_an_sqlite_url_with_an_absolute_path_is_the_same_as_file(data: Path) -> None:
+    plain = data.rename(data.with_name("plain.db"))
+    plain.write_bytes(os.urandom(10_000))
+
+    found = probe("sql", {"url": f"sqlite:///{plain}", "query": "SELECT count(*) FROM items", "integrity": True})
+
+    assert (found.ok, found.category) == (False, Category.DATA_INCONSISTENCY)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "give either url or file"),
+        ({"url": "sqlite:///shop.db"}, 'write file = "shop.db"'),
+        ({"url": "sqlite://"}, "must name a file"),
+        ({"url": "nonsense"}, "is not an SQLAlchemy URL"),
+        ({"url": "nosuchdb://host/x"}, "is not an SQLAlchemy URL of a known database"),
+        ({"url": "postgresql://host/shop", "integrity": True}, "integrity is for SQLite"),
+    ],
+)
+def test_sql_options_that_make_no_sense_are_refused_in_words(options: dict[str, Any], said: str) -> None:
+    assert said in probe("sql", options).message
+
+
 def test_a_database_in_wal_mode_with_an_open_writer_passes(data: Path) -> None:
     database = sqlite3.connect(data)
     database.execute("PRAGMA journal_mode = WAL")
@@ -483,14 +507,11 @@ def test_a_pidfile_older_than_the_process_it_names_is_stale(sleeper: subprocess.
     assert "its id was given to another program" in found.message
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [("", "does not begin with a process id"), ("shop", "does not begin"), ("-1", "does not begin"), ("0", "does not begin")],
-)
-def test_a_pidfile_without_a_pid_is_told(tmp_path: Path, text: str, said: str) -> None:
+@pytest.mark.parametrize("text", ["", "shop", "-1", "0", "12ab"])
+def test_a_pidfile_without_a_pid_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / "it.pid").write_text(text)
 
-    assert said in probe("process", {"pidfile": str(tmp_path / "it.pid")}).message
+    assert "does not begin with a process id" in probe("process", {"pidfile": str(tmp_path / "it.pid")}).message
 
 
 def test_a_missing_pidfile_or_an_impossible_pid_means_not_running(tmp_path: Path) -> None:
@@ -689,6 +710,18 @@ def test_a_function_that_hangs_is_called_once_and_fails_until_it_returns() -> No
 # --- all together ---
 
 
+def next_sweep(sweeper: Sweeper, fleet: Fleet) -> Swept:
+    """Sweep as soon as the claim of the sweep before allows it."""
+
+    def claimed() -> Swept | None:
+        swept = sweeper.run(fleet, 1)
+        return swept if swept.claimed else None
+
+    swept = eventually(claimed)
+    assert swept is not None
+    return swept
+
+
 def test_a_sweep_sees_a_killed_server_at_the_next_look(tmp_path: Path) -> None:
     port = free_port()
     command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", str(tmp_path)]
@@ -699,7 +732,7 @@ def test_a_sweep_sees_a_killed_server_at_the_next_look(tmp_path: Path) -> None:
         server.kill()
         server.wait()
 
-        swept = eventually(lambda: (found := sweeper.run(fleet, 1)).claimed and found)
+        swept = next_sweep(sweeper, fleet)
 
     assert [failure.category for failure in swept.unhealthy] == [Category.SERVICE_UNAVAILABLE]
 
@@ -714,7 +747,7 @@ def test_a_sweep_sees_a_frozen_server_within_the_timeout(tmp_path: Path) -> None
             eventually(lambda: sweeper.run(fleet, 1).healthy == {"shop"}, within=20)
             server.send_signal(signal.SIGSTOP)
 
-            swept = eventually(lambda: (found := sweeper.run(fleet, 1)).claimed and found)
+            swept = next_sweep(sweeper, fleet)
         finally:
             server.kill()
 

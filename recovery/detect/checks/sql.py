@@ -37,17 +37,24 @@ def _address(text_: str) -> str:
         url = make_url(text_)
         url.get_dialect()
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
-        raise ValueError("is not an SQLAlchemy URL of an installed driver, such as postgresql+psycopg://user@host/name") from error
+        raise ValueError("is not an SQLAlchemy URL of a known database, such as postgresql+psycopg://user@host/name") from error
     if url.get_backend_name() == "sqlite":
-        raise ValueError('names an SQLite file: write file = "data.db" instead of url')
+        _absolute(url)
     return text_
+
+
+def _absolute(url: URL) -> None:
+    if not url.database or url.database == ":memory:":
+        raise ValueError("must name a file: an SQLite database in memory is always well")
+    if not Path(url.database).is_absolute():
+        raise ValueError(f'is relative to wherever a worker was started: write file = "{url.database}" instead of url')
 
 
 class SqlOptions(Declaration):
     """`type = "sql"`."""
 
     url: Annotated[str, AfterValidator(_address)] | None = None
-    """An SQLAlchemy URL with a synchronous driver."""
+    """An SQLAlchemy URL with a synchronous driver; for SQLite with an absolute path."""
     file: Path | None = None
     """An SQLite file, instead of `url`."""
     query: Annotated[str, Field(min_length=1)] = "SELECT 1"
@@ -61,9 +68,17 @@ class SqlOptions(Declaration):
     def _fits_together(self) -> Self:
         if (self.url is None) == (self.file is None):
             raise ValueError("give either url or file (an SQLite file)")
-        if self.integrity and self.file is None:
-            raise ValueError("integrity needs file: other databases verify themselves")
+        if self.integrity and self.data_file is None:
+            raise ValueError("integrity is for SQLite: other databases verify themselves")
         return self
+
+    @property
+    def data_file(self) -> Path | None:
+        """Return the SQLite file, None for another database."""
+        if self.url is None:
+            return self.file
+        url = make_url(self.url)
+        return Path(url.database or "") if url.get_backend_name() == "sqlite" else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +94,8 @@ class SqlCheck:
         return await in_thread(("sql", self.name), self._look, self.timeout)
 
     def _look(self) -> Finding:
-        if self.options.file and (finding := self._file(self.options.file)):
+        data_file = self.options.data_file
+        if data_file and (finding := self._file(data_file)):
             return finding
         try:
             return self._ask()
@@ -123,9 +139,9 @@ class SqlCheck:
 
 
 def _target(options: SqlOptions, timeout: float) -> tuple[str | URL, dict[str, Any]]:
-    if options.file:
+    if data_file := options.data_file:
         # An absolute path needs no folder of its own in the URI; quote() keeps '?' and '#' in a name from ending it.
-        uri = f"file:{quote(str(options.file.absolute()))}?mode=ro"
+        uri = f"file:{quote(str(data_file.absolute()))}?mode=ro"
         return URL.create("sqlite", database=uri, query={"uri": "true"}), {"timeout": timeout}
     url = make_url(options.url or "")
     connect = CONNECT_ARGUMENTS.get(url.get_backend_name())
