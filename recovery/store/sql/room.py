@@ -82,8 +82,8 @@ def values_of(item: Data) -> dict[str, Any]:
     return {name: getattr(item, name) for name in item.__dataclass_fields__}
 
 
-def load(kind: Callable[..., T], row: Row[Any]) -> T:
-    """Return the `kind` in a row of `columns_of(kind, ...)`."""
+def load(kind: Callable[..., T], row: Sequence[Any]) -> T:
+    """Return the `kind` in a row (or part of one) of `columns_of(kind, ...)`."""
     return kind(*row)
 
 
