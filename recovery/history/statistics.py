@@ -17,7 +17,8 @@ SUCCESS = (Outcome.RESOLVED, Outcome.MITIGATED)
 RUNS_REMEMBERED = 20
 """How many of the last successful runs an estimate looks at."""
 
-_ACTED = exists().where(attempts.c.recovery_id == recoveries.c.id, attempts.c.runs > 0)
+_ANY_RUN = attempts.alias("any_run")
+_ACTED = exists().where(_ANY_RUN.c.recovery_id == recoveries.c.id, _ANY_RUN.c.runs > 0)
 _CLOSED = (
     select(
         recoveries.c.service,
