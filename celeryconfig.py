@@ -1,6 +1,6 @@
 """How Celery behaves here: every setting that keeps a recovery alive, with the reason beside it. URLs come from `Settings`."""
 
-from kombu import Queue
+from kombu import Exchange, Queue
 
 from recovery.settings import Settings
 
@@ -35,7 +35,7 @@ broker_transport_options = (
 
 # --- queues: each has its own workers, so that a flood on one starves no other ---
 
-task_queues = tuple(Queue(name) for name in QUEUES)
+task_queues = tuple(Queue(name, Exchange(name), routing_key=name) for name in QUEUES)  # else they would share one exchange and key
 task_create_missing_queues = False  # a mistyped queue is an error, not a queue that nobody reads
 task_default_queue = "maintenance"
 task_default_priority = 6  # on Redis a task without priority would be the most urgent of all
@@ -69,7 +69,7 @@ worker_prefetch_multiplier = 1  # a recovery must not wait behind another in one
 worker_max_tasks_per_child = 1_000  # bounds leaks of third-party drivers
 worker_max_memory_per_child = 200_000  # KiB
 worker_soft_shutdown_timeout = 20.0  # seconds for running recoveries to finish; then they go back to the queue
-worker_enable_soft_shutdown_on_idle = True
+worker_enable_soft_shutdown_on_idle = False  # True sleeps the whole timeout with nothing to do; what waits is in rows, not in workers
 worker_cancel_long_running_tasks_on_connection_loss = False  # a remedy at work is worth more than its message
 worker_proc_alive_timeout = 30  # seconds; a slow machine is not a dead one
 worker_send_task_events = True  # Flower lives on them

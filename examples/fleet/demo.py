@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import FrameType, TracebackType
+from typing import Self
 
 from faults import Fault, all_faults, mend_search
 from fleet import Fleet, await_true
@@ -29,7 +30,7 @@ FOLDER = ROOT / ".demo"
 SERVICES = 6
 PATIENCE = 60.0
 """Seconds that one recovery may take before the demo calls it lost."""
-READY = "recovery is up"
+READY = "Everything is up."
 """What `recovery up` says when everything runs."""
 
 
@@ -55,7 +56,7 @@ class Platform:
         self.environ = {name: value for name, value in os.environ.items() if not name.startswith("RECOVERY_")} | fleet.environ
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> "Platform":
+    def __enter__(self) -> Self:
         command = [str(Path(sys.executable).with_name("recovery")), "up"]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
