@@ -47,4 +47,4 @@ class RecoveryTask(Task):
         try:
             inspect.signature(self.run).bind(*args, **kwargs)
         except TypeError as error:
-            raise RecoveryError(f"{self.name}: {error}") from None
+            raise RecoveryError(f"wrong arguments: {error}") from None

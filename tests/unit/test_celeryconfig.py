@@ -14,7 +14,7 @@ from workers.celery import app
 from workers.locate import beside
 
 QUEUES = {"restart", "cache_rebuild", "degrade", "backup_fallback", "circuit_reset", "failures", "health", "alerts", "maintenance"}
-HELPERS = {"QUEUES", "Queue", "Settings"}
+HELPERS = {"QUEUES", "Exchange", "Queue", "Settings"}
 
 
 def test_every_setting_is_one_that_celery_knows() -> None:
@@ -33,6 +33,10 @@ def test_every_transport_option_is_one_that_kombu_reads() -> None:
 def test_the_nine_queues_are_declared_and_no_other_comes_into_being() -> None:
     assert set(app.amqp.queues) == QUEUES
     assert app.conf.task_create_missing_queues is False
+
+
+def test_no_two_queues_get_the_same_messages() -> None:
+    assert len({(queue.exchange.name, queue.routing_key) for queue in app.amqp.queues.values()}) == len(QUEUES)
 
 
 @pytest.mark.parametrize(

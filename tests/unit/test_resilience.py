@@ -85,5 +85,5 @@ def test_a_task_without_memory_fails_in_a_way_that_spares_its_worker() -> None:
     [({}, "missing a required argument: 'service'"), ({"service": "shop", "stratgy": "x"}, "unexpected keyword argument 'stratgy'")],
 )
 def test_arguments_that_do_not_fit_are_one_sentence(kwargs: dict[str, str], said: str) -> None:
-    with pytest.raises(RecoveryError, match=f"greeting: .*{said}"):
+    with pytest.raises(RecoveryError, match=f"wrong arguments: .*{said}"):
         greeting(**kwargs)

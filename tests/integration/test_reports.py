@@ -1,0 +1,176 @@
+"""The drain of the reports' stream, on a real Valkey with an intake that can be told to fail."""
+
+import json
+import threading
+from collections.abc import Iterator
+
+import pytest
+from redis import Redis
+
+from recovery.errors import ServiceNotFound, StoreUnavailable
+from recovery.models import JsonObject
+from recovery.store.connect import connect
+from tests.support import eventually
+from workers import reports
+from workers.reports import FIELD, GROUP, STREAM, Drain
+
+
+class FakeIntake:
+    """Remembers what was handed in; raises what it was told to."""
+
+    def __init__(self) -> None:
+        self.taken: list[JsonObject] = []
+        self.refused: list[tuple[str, str]] = []
+        self.error: Exception | None = None
+        self.tries = 0
+
+    def receive(self, payload: JsonObject) -> None:
+        self.tries += 1
+        if self.error is not None:
+            raise self.error
+        self.taken.append(payload)
+
+    def refuse(self, reason: str, raw: str) -> None:
+        self.refused.append((reason, raw))
+
+
+@pytest.fixture
+def intake() -> FakeIntake:
+    return FakeIntake()
+
+
+@pytest.fixture
+def redis(redis_client: Redis, valkey_url: str) -> Iterator[Redis]:
+    """The client that the platform uses, on an empty server."""
+    client = connect(valkey_url)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def drain(redis: Redis, intake: FakeIntake) -> Iterator[Drain]:
+    """A drain at work."""
+    drain, stop = Drain(redis, "worker", intake.receive, intake.refuse), threading.Event()
+    thread = threading.Thread(target=drain.run, args=(stop,))
+    thread.start()
+    yield drain
+    stop.set()
+    thread.join(timeout=10)
+    assert not thread.is_alive()
+
+
+def add(redis: Redis, payload: object) -> None:
+    redis.xadd(STREAM, {FIELD: payload if isinstance(payload, bytes) else json.dumps(payload)})
+
+
+def waiting(redis: Redis) -> int:
+    return int(redis.xlen(STREAM))
+
+
+def test_reports_are_taken_in_and_leave_the_stream(redis: Redis, drain: Drain, intake: FakeIntake) -> None:
+    for number in range(500):
+        add(redis, {"service": f"shop-{number}"})
+
+    eventually(lambda: waiting(redis) == 0)
+
+    assert [payload["service"] for payload in intake.taken] == [f"shop-{number}" for number in range(500)]
+
+
+def test_reports_from_before_the_first_worker_are_not_lost(redis: Redis, intake: FakeIntake) -> None:
+    add(redis, {"service": "shop"})
+    drain, stop = Drain(redis, "worker", intake.receive, intake.refuse), threading.Event()
+
+    thread = threading.Thread(target=drain.run, args=(stop,))
+    thread.start()
+    try:
+        eventually(lambda: intake.taken == [{"service": "shop"}])
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("garbage", [b"{", b"[1]", b"\xff\xfe", b""])
+def test_garbage_is_noted_once_and_does_not_hold_up_the_rest(redis: Redis, drain: Drain, intake: FakeIntake, garbage: bytes) -> None:
+    add(redis, garbage)
+    add(redis, {"service": "shop"})
+
+    eventually(lambda: waiting(redis) == 0)
+
+    assert intake.taken == [{"service": "shop"}]
+    assert len(intake.refused) == 1
+
+
+def test_a_refused_report_is_not_handed_in_again(redis: Redis, drain: Drain, intake: FakeIntake) -> None:
+    intake.error = ServiceNotFound("no service 'shoop' is declared")
+    add(redis, {"service": "shoop"})
+
+    eventually(lambda: waiting(redis) == 0)
+
+    assert intake.tries == 1
+
+
+def test_an_intake_that_breaks_on_one_report_goes_on_with_the_next(redis: Redis, drain: Drain, intake: FakeIntake) -> None:
+    intake.error = ZeroDivisionError("a bug")
+    add(redis, {"service": "unlucky"})
+    eventually(lambda: waiting(redis) == 0)
+
+    intake.error = None
+    add(redis, {"service": "shop"})
+    eventually(lambda: intake.taken == [{"service": "shop"}])
+
+    assert "a bug" in intake.refused[0][0]
+
+
+def test_reports_wait_in_the_stream_while_the_database_is_away(redis: Redis, drain: Drain, intake: FakeIntake) -> None:
+    intake.error = StoreUnavailable()
+    add(redis, {"service": "shop"})
+    eventually(lambda: intake.tries >= 2)
+    kept = waiting(redis)
+
+    intake.error = None
+    eventually(lambda: waiting(redis) == 0)
+
+    assert kept == 1
+    assert intake.taken == [{"service": "shop"}]
+
+
+def test_what_a_dead_worker_had_read_is_taken_over(redis: Redis, intake: FakeIntake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reports, "CLAIM_IDLE", 0)
+    redis.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+    add(redis, {"service": "shop"})
+    redis.xreadgroup(GROUP, "dead", {STREAM: ">"})
+
+    Drain(redis, "alive", intake.receive, intake.refuse).turn()
+
+    assert intake.taken == [{"service": "shop"}]
+    assert waiting(redis) == 0
+
+
+def test_a_worker_that_is_only_slow_keeps_what_it_read(redis: Redis, intake: FakeIntake) -> None:
+    redis.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+    add(redis, {"service": "shop"})
+    redis.xreadgroup(GROUP, "slow", {STREAM: ">"})
+
+    Drain(redis, "eager", intake.receive, intake.refuse).turn()
+
+    assert intake.taken == []
+
+
+def test_silent_workers_without_reports_are_forgotten(redis: Redis, intake: FakeIntake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reports, "FORGET_IDLE", -1)
+    redis.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+    redis.xgroup_createconsumer(STREAM, GROUP, "gone")
+
+    Drain(redis, "alive", intake.receive, intake.refuse).turn()
+
+    assert b"gone" not in {consumer["name"] for consumer in redis.xinfo_consumers(STREAM, GROUP)}
+
+
+def test_a_lost_stream_is_made_again(redis: Redis, drain: Drain, intake: FakeIntake) -> None:
+    add(redis, {"service": "first"})
+    eventually(lambda: len(intake.taken) == 1)
+
+    redis.delete(STREAM)
+    add(redis, {"service": "second"})
+
+    eventually(lambda: len(intake.taken) == 2)
