@@ -56,7 +56,9 @@ class Scene:
     store: Recording = field(default_factory=Recording)
 
     def sweep(self, interval: float = 10, shard: int = 0, shards: int = 1) -> Swept:
-        swept = Sweeper(self.store, self.kinds(), NoBeats(), lambda: self.now, lambda: self.busy).run(self.fleet, interval, shard, shards)
+        swept = Sweeper(self.store, self.kinds(), NoBeats(), lambda: self.now, lambda: dict(self.busy)).run(
+            self.fleet, interval, shard, shards
+        )
         self.now += timedelta(seconds=interval)
         return swept
 
@@ -179,13 +181,23 @@ def test_a_service_with_an_open_recovery_or_a_hold_is_not_reported() -> None:
     assert reported == [{"feed"}, {"feed"}, {"feed", "mail"}]
 
 
-def test_evidence_from_before_the_end_of_a_recovery_is_not_reported_after_it() -> None:
+def test_evidence_from_before_the_end_of_a_hold_is_not_reported() -> None:
     it = scene(shop=(check(),))
     it.breaks("shop.web")
     it.on_probe = lambda _name: it.busy.update(shop=NOON + timedelta(seconds=2))
 
     assert it.sweep().unhealthy == ()
     it.on_probe = lambda _name: None
+    assert len(it.sweep().unhealthy) == 1
+
+
+def test_what_was_seen_while_a_recovery_was_at_work_is_not_reported_once_it_is_done() -> None:
+    it = scene(shop=(check(),))
+    it.breaks("shop.web")
+    it.busy = {"shop": None}
+    it.on_probe = lambda _name: it.busy.clear()
+
+    assert it.sweep().unhealthy == ()
     assert len(it.sweep().unhealthy) == 1
 
 
