@@ -3,8 +3,8 @@
 The first half costs microseconds: no traceback is formatted, nothing is redacted or encoded there.
 """
 
+import functools
 import json
-import linecache
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -111,17 +111,24 @@ def encode(draft: Draft) -> bytes:
     if draft.fingerprint:
         report["fingerprint"] = draft.fingerprint
     if draft.error is not None:
-        report["stack"] = redact("".join(_stack(draft.error))[-2 * MAX_STACK :])[-MAX_STACK:]
+        report["stack"] = _stack(draft.error)[-MAX_STACK:]
     return json.dumps(report).encode()
 
 
-def _stack(error: Seen) -> list[str]:
-    lines = [*_stack(error.cause), "\nwhich led to:\n\n"] if error.cause else []
-    lines.append("Traceback (most recent call last):\n")
-    for file, line, function in error.frames:
+def _stack(error: Seen) -> str:
+    """Return the traceback of an exception and its causes, without secrets; the end matters most, so it comes last."""
+    earlier = f"{_stack(error.cause)}\nwhich led to:\n\n" if error.cause else ""
+    return f"{earlier}{_frames(error.frames)}{error.kind}: {redact(error.text[: 2 * MAX_MESSAGE])}\n"
+
+
+@functools.lru_cache(maxsize=256)  # a failing service fails at the same place again and again
+def _frames(frames: tuple[Frame, ...]) -> str:
+    import linecache
+
+    lines = ["Traceback (most recent call last):\n"]
+    for file, line, function in frames:
         lines.append(f'  File "{file}", line {line}, in {function}\n')
         source = linecache.getline(file, line).strip()
         if source:
             lines.append(f"    {source}\n")
-    lines.append(f"{error.kind}: {error.text}\n")
-    return lines
+    return redact("".join(lines))

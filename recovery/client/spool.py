@@ -3,7 +3,6 @@
 SQLite in WAL mode; a connection lives for one call only, so that forks and crashes leave nothing behind.
 """
 
-import hashlib
 import os
 import stat
 from collections.abc import Collection, Iterator, Sequence
@@ -43,6 +42,8 @@ class Spool:
     """
 
     def __init__(self, folder: Path, url: str, max_reports: int = MAX_REPORTS, max_bytes: int = MAX_BYTES) -> None:
+        import hashlib  # late, like sqlite3: importing the client must stay cheap
+
         self._folder = folder
         self.file = folder / f"{hashlib.sha256(redact(url).encode()).hexdigest()[:16]}.db"
         self._max_reports = max_reports
