@@ -16,6 +16,8 @@ from recovery.models import JsonObject, Plan
 
 E = TypeVar("E", bound=StrEnum)
 
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
 
 class Utc(TypeDecorator[datetime]):
     """An aware moment: `timestamptz` on PostgreSQL, fixed-width UTC text on SQLite, so that comparing is correct on both."""
@@ -109,11 +111,11 @@ def storable(text: str) -> str:
 def dump_json(value: JsonValue) -> str:
     """Return `value` as JSON that SQLite and PostgreSQL both take."""
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = _encode(value)
         text.encode()
     except ValueError:  # a number that is not finite, or a lone surrogate
-        return json.dumps(_storable_json(value), ensure_ascii=False, separators=(",", ":"))
-    return text if "\\u0000" not in text else json.dumps(_storable_json(value), ensure_ascii=False, separators=(",", ":"))
+        return _encode(_storable_json(value))
+    return text if "\\u0000" not in text else _encode(_storable_json(value))
 
 
 def _storable_json(value: JsonValue) -> JsonValue:

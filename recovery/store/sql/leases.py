@@ -1,6 +1,8 @@
 """Claims on services: one row each, taken and kept by conditional writes."""
 
 from datetime import datetime
+from functools import cache
+from typing import Any
 
 from sqlalchemy import bindparam, or_, select, update
 
@@ -15,26 +17,25 @@ _RELEASE = update(leases).where(_MINE).values(holder=None)
 _LEASE = select(*columns_of(Lease, leases)).where(leases.c.service == bindparam("of"), leases.c.holder.is_not(None))
 
 
+@cache
+def _claim(dialect: str) -> Any:
+    """Insert the first claim on a service, or take over one that is over; returns the fence, or nothing while somebody has it."""
+    insert = dialect_insert(dialect, leases)
+    taken = {name: insert.excluded[name] for name in ("recovery_id", "holder", "until")}
+    over = or_(leases.c.holder.is_(None), leases.c.until <= bindparam("now", type_=leases.c.until.type))
+    return insert.on_conflict_do_update(index_elements=["service"], set_={"fence": leases.c.fence + 1, **taken}, where=over).returning(
+        leases.c.fence
+    )
+
+
 class SqlLeases(Room):
     """Implements `ports.LeaseStore`."""
 
     def acquire_lease(self, service: str, recovery_id: str, holder: str, now: datetime, until: datetime) -> Lease | None:
         """Claim `service` if nobody's claim is alive at `now`; the fence rises by one. None: somebody holds it."""
-        claim = dialect_insert(self._engine.dialect.name, leases).values(
-            service=service, recovery_id=recovery_id, holder=holder, fence=1, until=until
-        )
-        claim = claim.on_conflict_do_update(
-            index_elements=["service"],
-            set_={
-                "fence": leases.c.fence + 1,
-                "recovery_id": claim.excluded.recovery_id,
-                "holder": claim.excluded.holder,
-                "until": claim.excluded.until,
-            },
-            where=or_(leases.c.holder.is_(None), leases.c.until <= now),
-        ).returning(leases.c.fence)
+        row = {"service": service, "recovery_id": recovery_id, "holder": holder, "fence": 1, "until": until, "now": now}
         with self._writing() as connection:
-            fence = connection.execute(claim).scalar()
+            fence = connection.execute(_claim(connection.dialect.name), row).scalar()
         return None if fence is None else Lease(service, recovery_id, holder, fence, until)
 
     def renew_lease(self, lease: Lease, until: datetime) -> Lease:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, case, func, or_, select, update
@@ -22,6 +23,8 @@ _URGENCY = (case({severity: severity.rank for severity in Severity}, value=recov
 _BY_ID = _RECOVERY.where(recoveries.c.id == bindparam("of"))
 _BY_PREFIX = select(recoveries.c.id).where(func.substr(recoveries.c.id, 1, bindparam("length")) == bindparam("prefix")).limit(2)
 _OPEN_OF = _RECOVERY.where(recoveries.c.service == bindparam("of"), IS_OPEN)
+_OPEN_OF_LOCKED = _OPEN_OF.with_for_update()
+_BY_ID_LOCKED = _BY_ID.with_for_update()
 _OPEN_ALL = _RECOVERY.where(IS_OPEN).order_by(*_URGENCY)
 _DUE = select(recoveries.c.id).where(IS_OPEN, recoveries.c.due_at <= bindparam("now")).order_by(*_URGENCY).limit(bindparam("how_many"))
 _QUIET_FOR = (
@@ -33,6 +36,7 @@ _QUIET_FOR = (
     )
     .order_by(recoveries.c.created_at.desc(), recoveries.c.id.desc())
     .limit(1)
+    .with_for_update()
 )
 _BUSY = select(recoveries.c.service, recoveries.c.quiet_until, recoveries.c.state).where(
     or_(IS_OPEN, recoveries.c.quiet_until > bindparam("now"))
@@ -41,6 +45,22 @@ _OWNER = select(failures.c.recovery_id).where(failures.c.failure_id == bindparam
 _LATEST_FAILURE = select(failures).where(failures.c.recovery_id == bindparam("of")).order_by(failures.c.id.desc()).limit(1)
 _SET = update(recoveries).where(recoveries.c.id == bindparam("of"))
 _CANCEL = _SET.where(IS_OPEN).values(cancel_requested=True, reason=bindparam("why"), due_at=bindparam("now")).returning(*_ROW)
+
+
+@cache
+def _insert_open(dialect: str) -> Any:
+    """Insert a recovery unless one is open for its service."""
+    return (
+        dialect_insert(dialect, recoveries)
+        .on_conflict_do_nothing(index_elements=["service"], index_where=IS_OPEN)
+        .returning(recoveries.c.id)
+    )
+
+
+@cache
+def _insert_new(dialect: str) -> Any:
+    """Insert a failure unless its id is known."""
+    return dialect_insert(dialect, failures).on_conflict_do_nothing(index_elements=["failure_id"]).returning(failures.c.id)
 
 
 class _OutrunError(Exception):
@@ -72,10 +92,10 @@ class SqlRecoveries(Room):
         known = connection.execute(_OWNER, {"of": failure.id}).scalar() if failure else None
         if known is not None:
             return Accepted(Intake.DUPLICATE, _one(connection, _BY_ID, of=known) or recovery)
-        current = _one(connection, _OPEN_OF.with_for_update(), of=recovery.service)
+        current = _one(connection, _OPEN_OF_LOCKED, of=recovery.service)
         if current is None and failure is not None:
             quiet = {"of": recovery.service, "alike": failure.fingerprint, "now": recovery.created_at}
-            current = _one(connection, _QUIET_FOR.with_for_update(), **quiet)
+            current = _one(connection, _QUIET_FOR, **quiet)
         if current is not None:
             return Accepted(Intake.MERGED, self._merge(connection, current, failure, recovery.created_at) if failure else current)
         self._insert(connection, recovery)
@@ -85,10 +105,8 @@ class SqlRecoveries(Room):
         return Accepted(Intake.OPENED, recovery)
 
     def _insert(self, connection: Connection, recovery: Recovery) -> None:
-        statement = dialect_insert(self._engine.dialect.name, recoveries).values(values_of(recovery))
-        statement = statement.on_conflict_do_nothing(index_elements=["service"], index_where=IS_OPEN).returning(recoveries.c.id)
         try:
-            inserted = connection.execute(statement).scalar()
+            inserted = connection.execute(_insert_open(connection.dialect.name), values_of(recovery)).scalar()
         except IntegrityError as error:
             raise RecoveryError(f"recovery {recovery.id} exists already", recovery_id=recovery.id) from error
         if inserted is None:
@@ -104,9 +122,7 @@ class SqlRecoveries(Room):
 
     def _add_failure(self, connection: Connection, recovery_id: str, failure: Failure) -> None:
         row = {**failure.model_dump(exclude={"id"}), "failure_id": failure.id, "recovery_id": recovery_id}
-        statement = dialect_insert(self._engine.dialect.name, failures).values(row)
-        statement = statement.on_conflict_do_nothing(index_elements=["failure_id"]).returning(failures.c.id)
-        if connection.execute(statement).scalar() is None:
+        if connection.execute(_insert_new(connection.dialect.name), row).scalar() is None:
             raise _OutrunError
 
     def recovery(self, recovery_id: str) -> Recovery | None:
@@ -152,7 +168,7 @@ class SqlRecoveries(Room):
     ) -> Recovery | None:
         """Replace `before` by `after` if the row still has `before.version`, with all the rows that belong to it."""
         with self._writing() as connection:
-            row = _one(connection, _BY_ID.with_for_update(), of=before.id)
+            row = _one(connection, _BY_ID_LOCKED, of=before.id)
             if row is None or row.version != before.version:
                 return None
             result = stored(row, before, after)

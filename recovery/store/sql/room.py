@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from sqlalchemy import Connection, Engine, Executable, Row, Table, insert, select
+from sqlalchemy import Connection, Engine, Executable, Row, Table, bindparam, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from recovery.models import Lease
@@ -22,7 +22,9 @@ class Data(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
-_FENCED = select(schema.leases.c.fence).where(schema.leases.c.holder.is_not(None))
+_FENCE = (
+    select(schema.leases.c.fence).where(schema.leases.c.service == bindparam("of"), schema.leases.c.holder.is_not(None)).with_for_update()
+)
 
 
 class Room:
@@ -52,8 +54,7 @@ class Room:
 
 def require(connection: Connection, lease: Lease) -> None:
     """Raise `LeaseLost` unless `lease` is the newest of its service, and keep it so until the transaction ends."""
-    leases = schema.leases.c
-    newest = connection.execute(_FENCED.where(leases.service == lease.service).with_for_update()).scalar()
+    newest = connection.execute(_FENCE, {"of": lease.service}).scalar()
     if newest != lease.fence:
         raise lease_lost(lease)
 
