@@ -23,6 +23,7 @@ from recovery.engine.coordinator import Coordinator
 from recovery.engine.desk import Desk
 from recovery.engine.executor import Executor
 from recovery.engine.reaper import Reaper
+from recovery.history import History
 from recovery.models import utcnow
 from recovery.ports import Breakers, Cooldowns, Degradations, Endpoints, Heartbeats, Store
 from recovery.settings import Settings
@@ -55,6 +56,7 @@ class Platform:
     desk: Desk
     reaper: Reaper
     sweeper: Sweeper
+    history: History
 
     def fleet(self) -> Fleet:
         """Return the fleet in force; raises `ConfigurationError` if no valid one was ever declared."""
@@ -69,6 +71,7 @@ def assemble(settings: Settings) -> Platform:
     store, cooldowns, heartbeats = SqlStore(engine), RedisCooldowns(redis), RedisHeartbeats(redis)
     degradations, endpoints, breakers = RedisDegradations(redis), RedisEndpoints(redis), RedisBreakers(redis)
     checks = check_kinds()
+    history = History(engine)
     probe = FleetProbe(checks, source.current, heartbeats)
     strategies = build(Collaborators(DRIVERS, probe, degradations, endpoints, breakers, utcnow))
     coordinator = Coordinator(store, cooldowns, strategies, source.current, utcnow)
@@ -86,9 +89,10 @@ def assemble(settings: Settings) -> Platform:
         breakers=breakers,
         coordinator=coordinator,
         executor=Executor(store, strategies, source.current, probe, utcnow, node),
-        desk=Desk(store, strategies, source.current, utcnow, later=PLANNED),
+        desk=Desk(store, strategies, source.current, utcnow, later=PLANNED, estimate=history.typical_seconds),
         reaper=Reaper(store, coordinator, utcnow),
         sweeper=Sweeper(store, checks, heartbeats, utcnow, busy=lambda: store.busy(utcnow())),
+        history=history,
     )
 
 

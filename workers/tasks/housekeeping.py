@@ -1,9 +1,12 @@
 """Queue `maintenance`: the tick behind every lost message, and the pruning of old rows."""
 
+from dataclasses import asdict
+from datetime import timedelta
+
 from celery.utils.log import get_task_logger
 
 from recovery.errors import StoreUnavailable
-from recovery.models import JsonObject
+from recovery.models import JsonObject, utcnow
 from workers.celery import app
 from workers.dispatch import obey
 from workers.wiring import platform
@@ -23,5 +26,14 @@ def tick() -> None:
 
 @app.task(name="maintenance.prune", acks_late=False, retry_on_worker_lost=False)  # type: ignore[untyped-decorator]
 def prune() -> JsonObject:
-    """Delete samples and closed recoveries that are older than the configuration keeps them; return how many."""
-    return platform().prune()
+    """Delete samples and closed recoveries that are older than the configuration keeps them; return how many.
+
+    Raises:
+        StoreUnavailable: the database is away; the next hour's run makes up for it.
+    """
+    keep, now = platform().fleet().platform, utcnow()
+    pruned = platform().history.prune(
+        samples_before=now - timedelta(seconds=keep.keep_samples),
+        history_before=now - timedelta(seconds=keep.keep_history),
+    )
+    return asdict(pruned)

@@ -1,0 +1,116 @@
+"""Beat follows the declared fleet while it runs."""
+
+from pathlib import Path
+
+import pytest
+from celery import Celery
+from celery.beat import ScheduleEntry
+
+from workers import scheduler
+from workers.scheduler import FleetScheduler
+
+SHOP = """
+[services.shop]
+  [[services.shop.checks]]
+  type = "tcp"
+  host = "127.0.0.1"
+  port = 9
+  interval = {interval}
+"""
+
+
+class Beat(FleetScheduler):
+    """Notes what it would send."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+        super().__init__(Celery("beat", broker="memory://", set_as_current=False))
+
+    def apply_entry(self, entry: ScheduleEntry, producer: object = None) -> None:
+        self.sent.append(entry.name)
+
+    def settle(self) -> None:
+        """Tick until nothing more is due."""
+        while not self.tick():
+            pass
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A configuration that beat looks at on every tick."""
+    monkeypatch.setattr(scheduler, "LOOK_EVERY", 0.0)
+    monkeypatch.setenv("RECOVERY_CONFIG", str(tmp_path / "recovery.toml"))
+    monkeypatch.setenv("RECOVERY_DATA_DIR", str(tmp_path / "data"))
+    path = tmp_path / "recovery.toml"
+    path.write_text(SHOP.format(interval=5))
+    return path
+
+
+def sweeps(beat: Beat) -> set[str]:
+    return {name for name in beat.schedule if name.startswith("sweep")}
+
+
+def test_a_new_sweep_is_sent_at_once(config: Path) -> None:
+    beat = Beat()
+
+    beat.settle()
+
+    assert beat.sent == ["sweep every 5 s, shard 1 of 1"]
+
+
+def test_a_sweep_that_was_sent_waits_for_its_interval(config: Path) -> None:
+    beat = Beat()
+    beat.settle()
+
+    beat.settle()
+
+    assert len(beat.sent) == 1
+
+
+def test_a_changed_file_changes_the_schedule(config: Path) -> None:
+    beat = Beat()
+    beat.settle()
+
+    config.write_text(SHOP.format(interval=7))
+    beat.settle()
+
+    assert sweeps(beat) == {"sweep every 7 s, shard 1 of 1"}
+    assert beat.sent[-1] == "sweep every 7 s, shard 1 of 1"
+    assert "tick" in beat.schedule
+
+
+def test_a_broken_file_keeps_the_schedule(config: Path) -> None:
+    beat = Beat()
+
+    config.write_text("[services.shop\n")
+    beat.settle()
+
+    assert sweeps(beat) == {"sweep every 5 s, shard 1 of 1"}
+
+
+def test_without_a_valid_file_beat_runs_and_says_once_what_is_wrong(config: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config.write_text("[services.shop\n")
+
+    beat = Beat()
+    beat.settle()
+
+    assert sweeps(beat) == set()
+    assert {"tick", "prune"} <= beat.schedule.keys()
+    assert [record.levelname for record in caplog.records if "no service is watched" in record.message] == ["ERROR"]
+
+
+def test_a_mended_file_is_followed(config: Path) -> None:
+    config.write_text("[services.shop\n")
+    beat = Beat()
+    beat.settle()
+
+    config.write_text(SHOP.format(interval=2))
+    beat.settle()
+
+    assert sweeps(beat) == {"sweep every 2 s, shard 1 of 1"}
+
+
+def test_beat_leaves_no_schedule_file_behind(config: Path) -> None:
+    Beat().settle()
+
+    assert {path.name for path in config.parent.iterdir()} == {"recovery.toml", "data"}
