@@ -6,6 +6,7 @@ Each kind brings a case: a thing that is well, the same thing broken, and (where
 import asyncio
 import hashlib
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -24,11 +25,14 @@ import redis
 from pydantic import ValidationError
 
 from recovery.config.fleet import CheckDeclaration, Fleet, ServiceDeclaration
+from recovery.config.kinds import Kinds
+from recovery.config.load import parse
 from recovery.detect.checks import CHECKS, check_kinds
 from recovery.detect.probe import probe_all
 from recovery.errors import UnknownName
 from recovery.models import Category, FailureType, utcnow
 from recovery.ports import CheckKind, Finding
+from recovery.registry import Registry
 
 PROMPTLY = 3.0
 """Seconds within which a check with a timeout of 0.3 s must be over on a busy machine."""
@@ -376,3 +380,32 @@ def test_every_kind_of_the_product_has_a_case_and_a_default_interval() -> None:
 def test_an_unknown_kind_is_told_with_the_nearest_name() -> None:
     with pytest.raises(UnknownName, match="did you mean 'http'"):
         check_kinds()["htpp"]
+
+
+DOCS = (Path(__file__).parents[2] / "docs" / "checks.md").read_text()
+EXAMPLES = re.findall(r"```toml\n(.*?)```", DOCS, re.DOTALL)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=[re.findall(r'type = "(\w+)"', example)[0] for example in EXAMPLES])
+def test_every_example_in_the_documentation_is_a_valid_declaration(example: str, tmp_path: Path) -> None:
+    header = "" if example.startswith("[services.shop]") else "[services.shop]\n"
+
+    known = Kinds.of(check_kinds(), Registry("driver"), Registry("strategy"))
+
+    loaded = parse(header + example, known, folder=tmp_path, environ={})
+
+    shop = loaded.fleet.services["shop"]
+    assert shop.checks
+    for check in shop.checks:
+        check_kinds()[check.kind].build(shop, check, Beats())
+
+
+def test_the_kind_in_the_documentation_can_be_built() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL)
+    names: dict[str, Any] = {"__name__": __name__}
+    exec(code, names)
+    check = CheckDeclaration.model_validate({"name": "main", "type": "queue", "options": {"path": "/x"}})
+
+    built = names["QUEUE"].build(ServiceDeclaration(name="shop"), check, Beats())
+
+    assert asyncio.run(built.probe()) == Finding(ok=True)
