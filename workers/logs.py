@@ -174,8 +174,10 @@ def _as_text(_: object, __: str, event: EventDict) -> str:
     level, message = event.pop("level"), event.pop("event")
     event.pop("logger")
     event.pop("traceback", None)
+    said = _printable(message.strip())
     pairs = [f"{name}={_value(value)}" for name, value in event.items() if value is not None]
-    return " ".join([when, f"{SHORT.get(level, level):<5}", _printable(message.strip()), *pairs])
+    unsaid = [pair for pair in pairs if f" {pair} " not in f"{said} "]  # plain logging writes its own pairs into the message
+    return " ".join([when, f"{SHORT.get(level, level):<5}", said, *unsaid])
 
 
 def _value(value: Any) -> str:

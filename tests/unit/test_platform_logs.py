@@ -60,6 +60,13 @@ def test_a_value_with_spaces_is_quoted_and_a_control_character_never_ends_the_li
     assert second.endswith(r"WARN  one\ntwo \x1b[31mred")
 
 
+def test_what_a_plain_message_says_already_is_not_said_twice(written: Record) -> None:
+    with structlog.contextvars.bound_contextvars(service="shop", attempt=1):
+        text = written(lambda: logging.getLogger("engine").info("attempt.started service=%s attempt=%s", "shop", 12))
+
+    assert text.endswith("attempt.started service=shop attempt=12 attempt=1\n")
+
+
 def test_an_exception_folds_into_its_line_and_says_where(written: Record) -> None:
     (line,) = written(fold).splitlines()
 

@@ -26,6 +26,9 @@ MISREAD = ("APP", "BROKER_URL", "CONFIG_MODULE", "LOADER", "NO_COLOR", "RESULT_B
 STRATEGY_QUEUES = ("restart", "cache_rebuild", "degrade", "backup_fallback", "circuit_reset")
 INTAKE_QUEUES = ("failures", "alerts", "maintenance")
 
+RECOVER_PROCESSES = 2
+"""Remedies at work at the same time; the worker and its processes take about 105 MB each. Start more by hand for a large fleet."""
+
 KILL_TIMEOUT = 5.0
 """Seconds in which the kernel must have ended a killed process group."""
 
@@ -68,7 +71,7 @@ def commands(settings: Settings, app: str, flower_address: tuple[str, int]) -> l
     host, port = flower_address
     return [
         worker("intake", INTAKE_QUEUES, "prefork", 2),
-        worker("recover", STRATEGY_QUEUES, "prefork", 4),
+        worker("recover", STRATEGY_QUEUES, "prefork", RECOVER_PROCESSES),
         worker("health", ("health",), "threads", 8),
         celery("beat", "beat", "--schedule", str(run / "beat-schedule")),
         celery("flower", "flower", ready=lambda _: _listens(host, port), FLOWER_ADDRESS=host, FLOWER_PORT=str(port)),
