@@ -193,7 +193,7 @@ def test_garbage_in_the_stream_is_a_row_in_the_audit_trail(platform: Platform, e
 
 @pytest.mark.slow
 def test_a_message_that_comes_twice_opens_one_recovery(platform: Platform) -> None:
-    kwargs = {"service": "shop", "strategy": "restart", "dry_run": True}
+    kwargs: dict[str, Any] = {"service": "shop", "strategy": "restart", "dry_run": True}
     first = platform.call("recovery.trigger", **kwargs)
     platform.result(first.get(timeout=20)["recovery_id"]).get(timeout=20)
     before = platform.rows("SELECT count(*) FROM recoveries")
