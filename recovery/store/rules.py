@@ -83,9 +83,14 @@ def wake_up(row: Recovery, before: Recovery, after: Recovery) -> datetime | None
 
 
 def stored(row: Recovery, before: Recovery, after: Recovery) -> Recovery:
-    """Return what a transition from `before` to `after` makes of the present `row`."""
+    """Return what a transition from `before` to `after` makes of the present `row`.
+
+    The reason of a cancellation that came in between stays, for the transition that obeys it.
+    """
+    cancelled_meanwhile = row.cancel_requested and not before.cancel_requested and after.state.is_open
     return replace(
         after,
+        reason=row.reason if cancelled_meanwhile else after.reason,
         due_at=wake_up(row, before, after),
         failures=row.failures,
         last_failure_at=row.last_failure_at,

@@ -27,6 +27,7 @@ class MemoryRecoveries(MemoryLedger):
                 return Accepted(Intake.MERGED, self._merge(current, failure, recovery.created_at) if failure else current)
             if recovery.id in tables.recoveries:
                 raise RecoveryError(f"recovery {recovery.id} exists already", recovery_id=recovery.id)
+            self._end_quiet(recovery.service)
             tables.recoveries[recovery.id] = recovery
             if failure is not None:
                 tables.failures[failure.id] = (recovery.id, failure)
@@ -39,6 +40,11 @@ class MemoryRecoveries(MemoryLedger):
             return None
         closed = [row for row in self._tables.recoveries.values() if absorbs(row, failure, recovery.created_at)]
         return max(closed, key=lambda row: row.created_at, default=None)
+
+    def _end_quiet(self, service: str) -> None:
+        for row in list(self._tables.recoveries.values()):
+            if row.service == service and row.quiet_until is not None:
+                self._tables.recoveries[row.id] = replace(row, quiet_until=None)
 
     def _merge(self, current: Recovery, failure: Failure, now: datetime) -> Recovery:
         tables = self._tables

@@ -43,6 +43,9 @@ _BUSY = select(recoveries.c.service, recoveries.c.quiet_until, recoveries.c.stat
 )
 _OWNER = select(failures.c.recovery_id).where(failures.c.failure_id == bindparam("of"))
 _LATEST_FAILURE = select(failures).where(failures.c.recovery_id == bindparam("of")).order_by(failures.c.id.desc()).limit(1)
+_END_QUIET = (
+    update(recoveries).where(recoveries.c.service == bindparam("of"), recoveries.c.quiet_until.is_not(None)).values(quiet_until=None)
+)
 _SET = update(recoveries).where(recoveries.c.id == bindparam("of"))
 _CANCEL = _SET.where(IS_OPEN).values(cancel_requested=True, reason=bindparam("why"), due_at=bindparam("now")).returning(*_ROW)
 
@@ -98,6 +101,7 @@ class SqlRecoveries(Room):
             current = _one(connection, _QUIET_FOR, **quiet)
         if current is not None:
             return Accepted(Intake.MERGED, self._merge(connection, current, failure, recovery.created_at) if failure else current)
+        connection.execute(_END_QUIET, {"of": recovery.service})
         self._insert(connection, recovery)
         if failure is not None:
             self._add_failure(connection, recovery.id, failure)

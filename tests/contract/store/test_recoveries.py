@@ -124,6 +124,20 @@ def test_quiet_ends_and_never_stops_a_recovery_without_a_failure(store: Store) -
     assert late.intake is Intake.OPENED
 
 
+def test_opening_a_recovery_ends_the_quiet_of_earlier_ones(store: Store) -> None:
+    quiet = recovery(state=RecoveryState.FAILED, quiet_until=at(600))
+    store.open_recovery(quiet, failure(), [], [])
+    elsewhere = recovery("cart", state=RecoveryState.FAILED, quiet_until=at(600))
+    store.open_recovery(elsewhere, failure("cart"), [], [])
+
+    by_hand = store.open_recovery(recovery(created_at=at(10)), None, [], []).recovery
+    store.transition(by_hand, replace(by_hand, state=RecoveryState.SUCCEEDED, due_at=None))
+
+    assert store.recovery(quiet.id) == replace(quiet, quiet_until=None)
+    assert store.busy(at(20)) == {"cart": at(600)}
+    assert store.open_recovery(recovery(created_at=at(20)), failure(), [], []).intake is Intake.OPENED
+
+
 def test_busy_names_the_services_that_need_no_report(store: Store) -> None:
     store.open_recovery(recovery("open"), failure("open"), [], [])
     store.open_recovery(recovery("quiet", state=RecoveryState.FAILED, quiet_until=at(60)), failure("quiet"), [], [])
@@ -222,6 +236,7 @@ def test_a_transition_keeps_what_reports_and_cancellations_wrote_meanwhile(store
     assert result is not None
     assert (result.failures, result.last_failure_at, result.severity, result.cancel_requested) == (2, at(7), Severity.CRITICAL, True)
     assert result.due_at == at(8), "the transition must not put the cancellation off"
+    assert result.reason == "by hand"
     assert store.recovery(opened.id) == result
 
 
