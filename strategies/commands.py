@@ -75,7 +75,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _where(error: OSError, cwd: Path) -> str:
     """Tell a missing working directory from a missing program."""
-    return f" (working directory {cwd})" if error.filename == str(cwd) else ""
+    return f" (working directory {cwd})" if str(error.filename) == str(cwd) else ""
 
 
 def _head(file: IO[bytes], name: str) -> bytes:

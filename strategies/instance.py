@@ -12,11 +12,13 @@ from recovery.errors import StepFailed
 from recovery.models import JsonObject
 from recovery.ports import AttemptContext, Driver, StepWork
 from strategies.drivers.abilities import IdentityUnknown, Restarts, last_words, listeners_of
-from strategies.listeners import Listener, accepts, holder
+from strategies.listeners import Listener, accepts, holder, is_held
 from strategies.polling import INTERVAL, wait_until
 
 PORTS_PATIENCE = 3.0
 """Seconds that ports may stay taken after their process has gone."""
+PORTS_INTERVAL = 0.1
+"""Seconds between two looks at ports that are held; each look is a connection that a stranger must bear."""
 MARGIN = 30.0
 """Seconds that a step gets beyond what it was told to wait, for killing, starting and looking."""
 
@@ -48,7 +50,7 @@ def stop_step(context: AttemptContext, driver: Driver, timeout: float) -> StepWo
             return None
         if _is_another(intent["instance"], now["instance"]):
             return {**now, "note": "it was stopped, and a new instance has appeared"}
-        return {"instance": None} if now["instance"] is None and not _taken(listeners_of(driver)) else None
+        return {"instance": None} if now["instance"] is None and not _held(listeners_of(driver)) else None
 
     return StepWork("stop", run, lambda: _look(driver), reconcile, timeout + MARGIN)
 
@@ -78,7 +80,7 @@ def ready_step(context: AttemptContext, driver: Driver, timeout: float) -> StepW
 
     def run(_intent: JsonObject) -> JsonObject:
         began = time.monotonic()
-        while waiting := _taken(listeners_of(driver), taken=False):
+        while waiting := [listener for listener in listeners_of(driver) if not accepts(listener)]:
             _require_alive(name, driver)
             if time.monotonic() - began > timeout:
                 where = ", ".join(map(str, waiting))
@@ -143,11 +145,11 @@ def _require_alive(name: str, driver: Driver) -> None:
         raise StepFailed(f"'{name}' ended while it was starting{last_words(driver)}")
 
 
-def _taken(listeners: Sequence[Listener], *, taken: bool = True) -> list[Listener]:
-    return [listener for listener in listeners if accepts(listener) is taken]
+def _held(listeners: Sequence[Listener]) -> list[Listener]:
+    return [listener for listener in listeners if is_held(listener)]
 
 
 def _wait_for_free_ports(name: str, listeners: Sequence[Listener]) -> None:
-    if not wait_until(lambda: not _taken(listeners), PORTS_PATIENCE):
-        held = ", ".join(f"{listener} by {holder(listener)}" for listener in _taken(listeners))
+    if not wait_until(lambda: not _held(listeners), PORTS_PATIENCE, PORTS_INTERVAL):
+        held = ", ".join(f"{listener} by {holder(listener)}" for listener in listeners if is_held(listener))
         raise StepFailed(f"'{name}' was stopped, but its port is still held: {held}; end that process or correct 'ports'")

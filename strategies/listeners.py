@@ -47,6 +47,17 @@ def accepts(listener: Listener, timeout: float = CONNECT_TIMEOUT) -> bool:
     return True
 
 
+def is_held(listener: Listener, timeout: float = CONNECT_TIMEOUT) -> bool:
+    """Say whether something listens at `listener`, be it too busy to accept: a connection that hangs is held, too."""
+    try:
+        socket.create_connection(listener, timeout).close()
+    except TimeoutError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
 def holder(listener: Listener) -> str:
     """Return who listens there, such as `pid 4711 (nginx)`, or `another process` where the system does not tell."""
     try:

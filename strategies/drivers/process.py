@@ -48,7 +48,7 @@ class ProcessOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    command: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1)
+    command: tuple[str, ...] = Field(min_length=1)
     """Program and arguments; no shell reads them. It must stay in the foreground."""
     pidfile: Path
     cwd: Path = Path()

@@ -33,7 +33,6 @@ def main(port: int, flags: set[str]) -> None:
         signal.signal(signal.SIGHUP, lambda *_: note("reloaded"))
     with socket.create_server(("127.0.0.1", port)) as server:
         note(f"ready-{os.getpid()}")
-        print("listening", flush=True)
         while True:
             server.accept()[0].close()
 

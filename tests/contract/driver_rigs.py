@@ -46,7 +46,7 @@ class Traces:
 
     def wait_until_up(self, port: int) -> None:
         """Wait until the last instance has its signal handlers and listens."""
-        eventually(lambda: self.wrote(f"ready-{self.pid()}"), message=lambda: self.log())
+        eventually(lambda: self.wrote(f"ready-{self.pid()}"), message=self.log)
 
     def log(self) -> str:
         return "\n".join(path.read_text() for path in self.home.glob("*.log"))

@@ -15,8 +15,23 @@ import redis
 from recovery.breaker import BreakerOptions, MemoryBreakers
 from recovery.config.fleet import CheckDeclaration, DriverDeclaration, ServiceDeclaration
 from recovery.degrade import MemoryDegradations, MemoryEndpoints
+from recovery.errors import LeaseLost
 from recovery.integrity import seal
-from recovery.models import Action, Category, Degradation, Endpoint, Failure, JsonObject, Kind, Level, Plan, Recovery, RecoveryState, Severity, utcnow
+from recovery.models import (
+    Action,
+    Category,
+    Degradation,
+    Endpoint,
+    Failure,
+    JsonObject,
+    Kind,
+    Level,
+    Plan,
+    Recovery,
+    RecoveryState,
+    Severity,
+    utcnow,
+)
 from recovery.ports import AttemptContext, Finding, StepWork
 from strategies import Collaborators, build
 from strategies.drivers import DRIVERS
@@ -44,7 +59,9 @@ class Bench:
     probe: Probes = field(default_factory=Probes)
     degradations: MemoryDegradations = field(default_factory=MemoryDegradations)
     endpoints: MemoryEndpoints = field(default_factory=MemoryEndpoints)
-    breakers: MemoryBreakers = field(default_factory=lambda: MemoryBreakers(options=BreakerOptions(failure_threshold=1, success_threshold=2)))
+    breakers: MemoryBreakers = field(
+        default_factory=lambda: MemoryBreakers(options=BreakerOptions(failure_threshold=1, success_threshold=2))
+    )
     clock: Callable[[], datetime] = utcnow
 
     @property
@@ -66,7 +83,7 @@ class Bench:
             fence=fence,
             failure=Failure(service=service.name),
             results=attempted.results,
-            guard=lambda: attempted.guard(),
+            guard=attempted.guard,
             clock=self.clock,
         )
 
@@ -77,10 +94,12 @@ class Attempted:
     def __init__(self, results: dict[str, JsonObject]) -> None:
         self.results = results
         self.works: tuple[StepWork, ...] = ()
-        self.guarded = 0
+        self.lost = False
+        """True: somebody else has the service now."""
 
     def guard(self) -> None:
-        self.guarded += 1
+        if self.lost:
+            raise LeaseLost
 
     def named(self, name: str) -> StepWork:
         return next(work for work in self.works if work.name == name)

@@ -1,14 +1,15 @@
 """Every strategy can be interrupted anywhere: what took effect is found again, what did not is run, and nothing acts without its guard."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import redis
 
+from recovery.config.fleet import ServiceDeclaration
 from recovery.errors import LeaseLost, StoreUnavailable
-from recovery.models import Action, Category
+from recovery.models import Action, Category, JsonObject
 from strategies import OPTIONS, PLANNED, QUEUES, STRATEGIES
 from strategies.drivers import DRIVERS
 from tests.contract.strategy_rigs import (
@@ -30,89 +31,94 @@ LOOKING = {"choose", "find", "verify", "probe", "ready", "reload"}
 """Steps that may be repeated, so that they need not find their own effect."""
 
 
+STANDBY: JsonObject = {"endpoints": [{"name": "standby", "url": "http://standby.example", "check": "standby.http"}]}
+
+
 @dataclass
 class Case:
     bench: Bench
     attempted: Attempted
 
 
-Cases = dict[str, Callable[[], Case]]
+class Cases:
+    """Makes one broken thing, and the attempt to mend it, per way of running a strategy."""
+
+    def __init__(self, home: Path, cache: redis.Redis, cache_url: str) -> None:
+        self._home = home
+        self._cache = cache
+        self._cache_url = cache_url
+        self._bench = Bench(home)
+        self._running = declare(driver=process_driver(home))
+
+    def close(self) -> None:
+        DRIVERS["process"].build(self._running).stop(0.0)
+
+    def restart(self) -> Case:
+        self._up()
+        return self._case(self._running, "restart")
+
+    def reload(self) -> Case:
+        self._up()
+        return self._case(self._running, "reload")
+
+    def cache_rebuild(self) -> Case:
+        fill_cache(self._cache, "abc")
+        self._cache.set("product:b", b"scribble", keepttl=True)
+        return self._case(declare(remedies={"cache_rebuild": cache_remedy(self._home, self._cache_url)}), "cache_rebuild")
+
+    def degrade(self) -> Case:
+        return self._case(declare(remedies={"degrade": {"features": ["search"]}}), "degrade")
+
+    def restore_features(self) -> Case:
+        self._bench.degradations.put(degradation("shop", 1))
+        return self._case(declare(remedies={"degrade": {}}), "degrade", Action.REVERT)
+
+    def restore_data(self) -> Case:
+        return self._case(declare(remedies={"backup_fallback": self._broken_data()}), "backup_fallback")
+
+    def restore_data_of_a_stopped_service(self) -> Case:
+        self._up()
+        remedy: JsonObject = {**self._broken_data(), "stop_service": True}
+        service = declare(remedies={"backup_fallback": remedy}).model_copy(update={"driver": self._running.driver})
+        return self._case(service, "backup_fallback")
+
+    def switch_endpoint(self) -> Case:
+        return self._case(declare(remedies={"backup_fallback": STANDBY}), "backup_fallback")
+
+    def switch_back(self) -> Case:
+        self._bench.endpoints.switch(endpoint("shop", 1))
+        return self._case(declare(remedies={"backup_fallback": STANDBY}), "backup_fallback", Action.REVERT)
+
+    def circuit_reset(self) -> Case:
+        self._bench.breakers.record("shop", ok=False)
+        return self._case(declare(remedies={"circuit_reset": {"interval": 0.01}}), "circuit_reset")
+
+    def _case(self, service: ServiceDeclaration, strategy: str, action: Action = Action.APPLY) -> Case:
+        return Case(self._bench, self._bench.steps(service, strategy, action, fence=2))
+
+    def _up(self) -> None:
+        DRIVERS["process"].build(self._running).start()
+        eventually(lambda: list(self._home.glob("ready-*")))
+
+    def _broken_data(self) -> JsonObject:
+        (self._home / "backups").mkdir()
+        make_database(self._home / "backups" / "orders-1.db")
+        scribble(make_database(self._home / "orders.db"))
+        (self._home / "orders.db-wal").write_bytes(b"stale")
+        return {"path": str(self._home / "orders.db"), "backups": str(self._home / "backups")}
 
 
 @pytest.fixture
 def cases(short_dir: Path, redis_client: redis.Redis, valkey_url: str) -> Iterator[Cases]:
-    bench = Bench(short_dir)
-    running = declare(driver=process_driver(short_dir))
-
-    def up() -> None:
-        DRIVERS["process"].build(running).start()
-        eventually(lambda: list(short_dir.glob("ready-*")))
-
-    def restart() -> Case:
-        up()
-        return Case(bench, bench.steps(running, "restart"))
-
-    def reload() -> Case:
-        up()
-        return Case(bench, bench.steps(running, "reload"))
-
-    def cache_rebuild() -> Case:
-        fill_cache(redis_client, "abc")
-        redis_client.set("product:b", b"scribble", keepttl=True)
-        return Case(bench, bench.steps(declare(remedies={"cache_rebuild": cache_remedy(short_dir, valkey_url)}), "cache_rebuild"))
-
-    def degrade() -> Case:
-        return Case(bench, bench.steps(declare(remedies={"degrade": {"features": ["search"]}}), "degrade"))
-
-    def restore_features() -> Case:
-        bench.degradations.put(degradation("shop", 1))
-        return Case(bench, bench.steps(declare(remedies={"degrade": {}}), "degrade", Action.REVERT, fence=2))
-
-    def restore_data(*, stop_service: bool = False) -> Case:
-        (short_dir / "backups").mkdir()
-        make_database(short_dir / "backups" / "orders-1.db")
-        scribble(make_database(short_dir / "orders.db"))
-        (short_dir / "orders.db-wal").write_bytes(b"stale")
-        options = {"path": str(short_dir / "orders.db"), "backups": str(short_dir / "backups"), "stop_service": stop_service}
-        driver = running.driver if stop_service else None
-        service = declare(remedies={"backup_fallback": options}).model_copy(update={"driver": driver})
-        return Case(bench, bench.steps(service, "backup_fallback"))
-
-    def restore_data_of_a_stopped_service() -> Case:
-        up()
-        return restore_data(stop_service=True)
-
-    backup = {"name": "standby", "url": "http://standby.example", "check": "standby.http"}
-
-    def switch_endpoint() -> Case:
-        return Case(bench, bench.steps(declare(remedies={"backup_fallback": {"endpoints": [backup]}}), "backup_fallback"))
-
-    def switch_back() -> Case:
-        bench.endpoints.switch(endpoint("shop", 1))
-        service = declare(remedies={"backup_fallback": {"endpoints": [backup]}})
-        return Case(bench, bench.steps(service, "backup_fallback", Action.REVERT, fence=2))
-
-    def circuit_reset() -> Case:
-        bench.breakers.record("shop", ok=False)
-        return Case(bench, bench.steps(declare(remedies={"circuit_reset": {"interval": 0.01}}), "circuit_reset"))
-
-    makers: list[Callable[[], Case]] = [
-        *(restart, reload, cache_rebuild, degrade, restore_features, restore_data),
-        *(restore_data_of_a_stopped_service, switch_endpoint, switch_back, circuit_reset),
-    ]
-    yield {make.__name__: make for make in makers}
-    DRIVERS["process"].build(running).stop(0.0)
+    cases = Cases(short_dir, redis_client, valkey_url)
+    yield cases
+    cases.close()
 
 
-NAMES = [
-    *("restart", "reload", "cache_rebuild", "degrade", "restore_features", "restore_data"),
-    *("restore_data_of_a_stopped_service", "switch_endpoint", "switch_back", "circuit_reset"),
-]
-
-
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=[name for name in vars(Cases) if not name.startswith("_") and name != "close"])
 def case(request: pytest.FixtureRequest, cases: Cases) -> Case:
-    return cases[request.param]()
+    case: Case = getattr(cases, request.param)()
+    return case
 
 
 def test_the_effect_of_every_step_is_found_again_after_its_result_was_lost(case: Case) -> None:
@@ -138,17 +144,14 @@ def test_every_step_can_follow_on_what_reconcile_found(case: Case) -> None:
         case.attempted.results[work.name] = journaled(work.reconcile(intent) or result)
 
 
-def test_no_step_acts_once_the_lease_is_lost(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    def lost() -> None:
-        raise LeaseLost
-
+def test_no_step_acts_once_the_lease_is_lost(case: Case) -> None:
     for work in case.attempted.works:
         intent = journaled(work.prepare())
         if work.name not in LOOKING:
-            with monkeypatch.context() as patch:
-                patch.setattr(case.attempted, "guard", lost)
-                with pytest.raises(LeaseLost):
-                    work.run(intent)
+            case.attempted.lost = True
+            with pytest.raises(LeaseLost):
+                work.run(intent)
+            case.attempted.lost = False
             assert work.reconcile(intent) is None, f"{work.name} acted without its lease"
         case.attempted.results[work.name] = journaled(work.run(intent))
 

@@ -1,0 +1,161 @@
+"""`degrade` and `circuit_reset` through the flags and breakers that services really read, in a real Valkey."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import redis
+from pydantic import ValidationError
+
+from recovery.breaker import BreakerOptions, RedisBreakers
+from recovery.breaker.shared import SharedCircuits
+from recovery.config.fleet import ServiceDeclaration
+from recovery.degrade import RedisDegradations
+from recovery.errors import StepFailed
+from recovery.models import Action, BreakerState, Category, Level
+from strategies import STRATEGIES
+from strategies.circuit_reset import CircuitResetOptions
+from strategies.degrade import DegradeOptions
+from tests.contract.strategy_rigs import Bench, declare, degradation
+
+
+@pytest.fixture
+def bench(short_dir: Path, redis_client: redis.Redis) -> Bench:
+    return Bench(short_dir, degradations=RedisDegradations(redis_client), breakers=RedisBreakers(redis_client))  # type: ignore[arg-type]
+
+
+def search(**options: object) -> ServiceDeclaration:
+    return declare("search", remedies={"degrade": {"features": ["search"], "capabilities": {"workers": 30}, **options}})  # type: ignore[dict-item]
+
+
+def test_services_read_what_they_do_without_and_for_how_long(bench: Bench) -> None:
+    bench.steps(search(level="minimal", ttl=60, reason="search is down"), "degrade", fence=4).run()
+
+    current = bench.degradations.current("search")
+    assert current is not None
+    assert (current.level, current.features_off, current.capabilities) == (Level.MINIMAL, ("search",), {"workers": 30})
+    assert (current.reason, current.fence) == ("search is down", 4)
+    assert current.until - current.since == timedelta(seconds=60)
+
+
+def test_a_restore_ends_it(bench: Bench) -> None:
+    bench.steps(search(), "degrade", fence=1).run()
+
+    bench.steps(search(), "degrade", Action.REVERT, fence=2).run()
+    bench.steps(search(), "degrade", Action.REVERT, fence=2).run()
+
+    assert bench.degradations.current("search") is None
+
+
+@pytest.mark.parametrize("action", list(Action))
+def test_an_older_attempt_cannot_change_a_newer_degradation(bench: Bench, action: Action) -> None:
+    bench.degradations.put(degradation("search", 9))
+
+    with pytest.raises(StepFailed, match="a newer degradation of 'search' is in force"):
+        bench.steps(search(), "degrade", action, fence=3).run()
+
+    current = bench.degradations.current("search")
+    assert current is not None
+    assert current.fence == 9
+
+
+def test_degrading_mitigates_and_is_verified_by_the_declared_checks_only() -> None:
+    strategy, service = STRATEGIES["degrade"], search(ttl=60, verify=["shop.page"])
+
+    assert strategy.mitigates_for(service) == 60
+    assert strategy.verify_with(service, Action.APPLY) == ("shop.page",)
+    assert strategy.verify_with(search(), Action.APPLY) == ()
+    assert strategy.verify_with(service, Action.REVERT) is None
+
+
+@pytest.mark.parametrize(
+    "options", [{"level": "normal"}, {"level": "tiny"}, {"capabilities": {"x": 101}}, {"ttl": 0}, {"verify": ["page"]}, {"features": [""]}]
+)
+def test_a_degradation_that_makes_no_sense_is_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        DegradeOptions.model_validate(options)
+
+
+def gateway(**options: object) -> ServiceDeclaration:
+    return declare("gateway", remedies={"circuit_reset": {"interval": 0.01, **options}})  # type: ignore[dict-item]
+
+
+def trip(client: "redis.Redis", name: str = "gateway", successes: int = 2) -> None:
+    """Open a breaker as a caller does."""
+    SharedCircuits(client).record(name, BreakerOptions(failure_threshold=1, success_threshold=successes), "failed", reason="refused")
+
+
+def test_a_breaker_closes_after_as_many_good_probes_as_it_asks_for(bench: Bench, redis_client: redis.Redis) -> None:
+    trip(redis_client, successes=3)
+
+    results = bench.steps(gateway(), "circuit_reset").run()
+
+    view = bench.breakers.view("gateway")
+    assert view is not None
+    assert view.state is BreakerState.CLOSED
+    assert results["half_open"]["state"] == "half_open"
+    assert results["close"]["probes"] == 3
+    assert bench.probe.asked == [("gateway.http",)] * 4
+
+
+def test_a_breaker_of_a_dead_service_stays_open(bench: Bench, redis_client: redis.Redis) -> None:
+    trip(redis_client)
+    bench.probe.broken["gateway.http"] = "connection refused"
+
+    with pytest.raises(StepFailed, match=r"breaker 'gateway' stays as it is: gateway.http: connection refused"):
+        bench.steps(gateway(), "circuit_reset").run()
+
+    view = bench.breakers.view("gateway")
+    assert view is not None
+    assert view.state is BreakerState.OPEN
+
+
+def test_a_bad_probe_in_half_open_opens_it_again(bench: Bench, redis_client: redis.Redis) -> None:
+    trip(redis_client)
+    attempted = bench.steps(gateway(), "circuit_reset")
+    attempted.run(["probe", "half_open"])
+    bench.probe.broken["gateway.http"] = "answered 500"
+
+    with pytest.raises(StepFailed, match=r"breaker 'gateway' opens again: gateway.http: answered 500"):
+        attempted.run(["close"])
+
+    view = bench.breakers.view("gateway")
+    assert view is not None
+    assert view.state is BreakerState.OPEN
+
+
+def test_a_breaker_that_asks_for_more_than_is_allowed_is_left_half_open(bench: Bench, redis_client: redis.Redis) -> None:
+    trip(redis_client, successes=5)
+
+    with pytest.raises(StepFailed, match="is half_open after 2 good probes"):
+        bench.steps(gateway(probes=2), "circuit_reset").run()
+
+
+def test_a_breaker_with_a_name_and_probes_of_its_own(bench: Bench, redis_client: redis.Redis) -> None:
+    trip(redis_client, name="payments")
+
+    bench.steps(gateway(breaker="payments", probe=["bank.tcp"]), "circuit_reset").run()
+
+    view = bench.breakers.view("payments")
+    assert view is not None
+    assert view.state is BreakerState.CLOSED
+    assert set(bench.probe.asked) == {("bank.tcp",)}
+
+
+def test_a_breaker_that_nobody_opened_is_left_alone(bench: Bench) -> None:
+    results = bench.steps(gateway(), "circuit_reset").run()
+
+    assert results["close"]["probes"] == 0
+
+
+def test_without_a_check_there_is_nothing_to_probe_with() -> None:
+    service = gateway().model_copy(update={"checks": ()})
+
+    assert STRATEGIES["circuit_reset"].refuses(service, Category.CIRCUIT_OPEN) == "there is no check to probe with"
+    assert STRATEGIES["circuit_reset"].refuses(gateway(), Category.CIRCUIT_OPEN) is None
+
+
+@pytest.mark.parametrize("options", [{"probes": 0}, {"interval": -1}, {"breaker": "a b"}, {"probe": ["x"]}])
+def test_a_reset_that_makes_no_sense_is_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        CircuitResetOptions.model_validate(options)
