@@ -21,7 +21,7 @@ from recovery.settings import redact
 from recovery.store.types import dump_json
 
 BUSY_TIMEOUT = 30.0
-"""Seconds that a SQLite connection waits for another writer."""
+"""Seconds that one writer waits for another."""
 READS = "recovery_reads"
 """Execution option of transactions that only read: on SQLite they do not take the write lock."""
 
@@ -46,6 +46,8 @@ def open_engine(url: str) -> Engine:
     if parsed.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    else:
+        event.listen(engine, "connect", _prepare_postgres)
     _engines.add(engine)
     return engine
 
@@ -99,6 +101,14 @@ def _prepare_sqlite(connection: Any, _entry: ConnectionPoolEntry) -> None:
     connection.isolation_level = None  # sqlite3 must not open transactions by its own rules
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def _prepare_postgres(connection: Any, _entry: ConnectionPoolEntry) -> None:
+    """Bound every wait, as SQLite's busy timeout does: a frozen worker must not hold the others up for good."""
+    connection.autocommit = True  # inside a transaction, a rollback would take the settings back
+    for setting in ("lock_timeout", "idle_in_transaction_session_timeout"):
+        connection.execute(f"SET {setting} = '{BUSY_TIMEOUT:.0f}s'")
+    connection.autocommit = False
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -164,6 +164,14 @@ def test_a_forked_child_uses_connections_of_its_own(sql_store: SqlStore) -> None
     assert sql_store.acquire_lease("shop", "r-1", "parent", at(11), at(20)) is not None
 
 
+def test_no_writer_waits_for_another_for_good(sql_store: SqlStore) -> None:
+    question = "PRAGMA busy_timeout" if sql_store.engine.dialect.name == "sqlite" else "SHOW lock_timeout"
+
+    for _turn in range(2):  # also after the pool took the connection back
+        with sql_store.engine.connect() as connection:
+            assert connection.exec_driver_sql(question).scalar() in {30_000, "30s"}
+
+
 def test_a_database_that_is_locked_or_gone_is_unavailable(tmp_path: Path, migrated_file: Path) -> None:
     path = tmp_path / "locked.db"
     path.write_bytes(migrated_file.read_bytes())
