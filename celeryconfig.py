@@ -69,7 +69,6 @@ worker_prefetch_multiplier = 1  # a recovery must not wait behind another in one
 worker_max_tasks_per_child = 1_000  # bounds leaks of third-party drivers
 worker_max_memory_per_child = 200_000  # KiB
 worker_soft_shutdown_timeout = 20.0  # seconds for running recoveries to finish; then they go back to the queue
-worker_enable_soft_shutdown_on_idle = False  # True sleeps the whole timeout with nothing to do; what waits is in rows, not in workers
 worker_cancel_long_running_tasks_on_connection_loss = False  # a remedy at work is worth more than its message
 worker_proc_alive_timeout = 30  # seconds; a slow machine is not a dead one
 worker_send_task_events = True  # Flower lives on them

@@ -4,7 +4,7 @@ import time
 from datetime import timedelta
 from typing import Any
 
-from celery.beat import Scheduler
+from celery.beat import ScheduleEntry, Scheduler, SchedulingError
 from celery.utils.log import get_logger
 
 from recovery.config.fleet import Fleet
@@ -30,6 +30,7 @@ class FleetScheduler(Scheduler):
         self._version: str | None = None
         self._complaint = ""
         self._look_at = 0.0
+        self._outage = False
         super().__init__(*args, **kwargs)
 
     def setup_schedule(self) -> None:
@@ -46,6 +47,19 @@ class FleetScheduler(Scheduler):
                 self._follow(fleet)
         delay: float = super().tick(*args, **kwargs)
         return delay
+
+    def apply_entry(self, entry: ScheduleEntry, producer: Any = None) -> None:
+        """Send what is due; an outage of the broker is told once, when it begins and when it ends."""
+        try:
+            self.apply_async(entry, producer=producer, advance=False)
+        except SchedulingError as error:
+            if not self._outage:
+                logger.warning("nothing can be sent, missed sweeps are not replayed: %s", error)
+            self._outage = True
+        else:
+            if self._outage:
+                logger.info("the broker is back")
+            self._outage = False
 
     def _fleet(self) -> Fleet | None:
         try:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from celery import Celery
-from celery.beat import ScheduleEntry
+from celery.beat import ScheduleEntry, SchedulingError
 
 from workers import scheduler
 from workers.scheduler import FleetScheduler
@@ -24,9 +24,12 @@ class Beat(FleetScheduler):
 
     def __init__(self) -> None:
         self.sent: list[str] = []
+        self.broker_is_away = False
         super().__init__(Celery("beat", broker="memory://", set_as_current=False))
 
-    def apply_entry(self, entry: ScheduleEntry, producer: object = None) -> None:
+    def apply_async(self, entry: ScheduleEntry, producer: object = None, advance: bool = True, **options: object) -> None:
+        if self.broker_is_away:
+            raise SchedulingError("no broker")
         self.sent.append(entry.name)
 
     def settle(self) -> None:
@@ -108,6 +111,21 @@ def test_a_mended_file_is_followed(config: Path) -> None:
     beat.settle()
 
     assert sweeps(beat) == {"sweep every 2 s, shard 1 of 1"}
+
+
+def test_an_outage_of_the_broker_is_told_once_and_ends_nothing(config: Path, caplog: pytest.LogCaptureFixture) -> None:
+    beat = Beat()
+    beat.broker_is_away = True
+    beat.settle()
+    config.write_text(SHOP.format(interval=3))
+    beat.settle()
+
+    beat.broker_is_away = False
+    config.write_text(SHOP.format(interval=4))
+    beat.settle()
+
+    assert sum("nothing can be sent" in record.message for record in caplog.records) == 1
+    assert beat.sent == ["sweep every 4 s, shard 1 of 1"]
 
 
 def test_beat_leaves_no_schedule_file_behind(config: Path) -> None:
