@@ -1,0 +1,138 @@
+"""`trigger` and `cancel`: ask the workers to start or end a recovery, and report what became of the question."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from recovery.models import new_id
+
+if TYPE_CHECKING:
+    from workers.cli.parts import Parts
+
+ANSWER_TIMEOUT = 15.0
+"""Seconds in which a worker must have taken the message."""
+BROKER_TIMEOUT = 2.0
+"""Seconds in which the broker must answer."""
+
+
+@click.command(short_help="Start a recovery by hand.")
+@click.argument("service")
+@click.option("-s", "--strategy", help="Run this strategy only, instead of the service's plan.")
+@click.option("--force", is_flag=True, help="Pass over cooldown and attempt cap.")
+@click.option("--dry-run", is_flag=True, help="Decide and record, touch nothing.")
+@click.option("--reason", default="", help="Goes into the history.")
+@click.option("-w", "--wait", is_flag=True, help="Tell the progress and wait for the outcome.")
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait at most; the recovery goes on after that.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; progress goes to standard error.")
+def trigger(
+    *, service: str, strategy: str | None, force: bool, dry_run: bool, reason: str, wait: bool, timeout: float | None, as_json: bool
+) -> None:
+    """Start a recovery of SERVICE by hand."""
+    from workers.cli.parts import Parts, require_strategy
+    from workers.cli.render import print_json
+
+    if strategy is not None:
+        require_strategy(strategy)
+    parts = Parts()
+    parts.require_service(service)
+    request = {"service": service, "strategy": strategy, "force": force, "dry_run": dry_run, "reason": reason}
+    answer = ask("recovery.trigger", request)
+    if not wait:
+        if as_json:
+            print_json(answer)
+        else:
+            click.echo("\n".join(accepted(answer)))
+        return
+    _wait(parts, answer, timeout, as_json=as_json)
+
+
+@click.command(short_help="End a recovery at its next step.")
+@click.argument("recovery")
+@click.option("--reason", default="", help="Goes into the history.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def cancel(*, recovery: str, reason: str, as_json: bool) -> None:
+    """End a RECOVERY (its id, the first 6 or more characters of it, or the name of its service) at the next step."""
+    from workers.cli.parts import Parts
+    from workers.cli.render import print_json
+    from workers.cli.story import find
+
+    found = find(Parts(), recovery, only_open=True)
+    answer = ask("recovery.cancel", {"recovery_id": found.id, "reason": reason})
+    if as_json:
+        print_json(answer)
+    elif answer.get("state") == "closed":
+        click.echo(f"The recovery of {found.service} ({found.id}) is closed.")
+    else:
+        click.echo(f"The recovery of {found.service} ({found.id}) ends at its next step.")
+
+
+def ask(task: str, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Send a task and return its answer.
+
+    Raises:
+        RecoveryError: what the task raised.
+        StoreUnavailable: the broker does not answer.
+        Refusal: no worker took it in time.
+    """
+    from celery.exceptions import TimeoutError as NoAnswer
+
+    from workers.celery import app
+    from workers.cli.edge import UNREACHABLE, Refusal
+
+    require_broker(app)
+    task_id = new_id()
+    app.send_task(task, kwargs=kwargs, task_id=task_id, queue="failures", retry=False, ignore_result=False)
+    try:
+        answer: dict[str, Any] = app.AsyncResult(task_id).get(timeout=ANSWER_TIMEOUT, interval=0.05)
+    except NoAnswer:
+        raise Refusal(
+            f"sent, but no worker took it within {ANSWER_TIMEOUT:g} s; is the platform running (`recovery up`)? "
+            f"It will be carried out when one comes (task {task_id})",
+            UNREACHABLE,
+        ) from None
+    return answer
+
+
+def require_broker(app: Any) -> None:
+    """Raise `StoreUnavailable` in one sentence if the broker does not answer within 2 seconds."""
+    from recovery.errors import StoreUnavailable
+    from recovery.settings import redact
+
+    url = app.conf.broker_url
+    try:
+        with app.connection_for_write(connect_timeout=BROKER_TIMEOUT) as connection:
+            connection.transport_options = {**connection.transport_options, "socket_connect_timeout": BROKER_TIMEOUT}
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=BROKER_TIMEOUT)
+            connection.default_channel  # noqa: B018 - the Redis transport connects only here
+    except Exception as error:
+        cause = str(error).strip().splitlines()
+        raise StoreUnavailable(
+            f"the broker {redact(url)} does not answer ({cause[0] if cause else type(error).__name__}); "
+            "start the platform with `recovery up`, or set RECOVERY_BROKER_URL"
+        ) from error
+
+
+def accepted(answer: dict[str, Any]) -> list[str]:
+    """Return what became of a request: begun or merged, and where to look."""
+    recovery_id, service = str(answer["recovery_id"]), answer["service"]
+    plan = ", ".join(answer.get("plan", ())) or "nothing that can be done"
+    look = f"Follow it with `recovery show {recovery_id[:8]}`."
+    if answer["intake"] == "opened":
+        return [f"Recovery {recovery_id} of {service} has begun: {plan}.", look]
+    return [f"A recovery of {service} is open already, the request was merged into it: {recovery_id} ({plan}).", look]
+
+
+def _wait(parts: "Parts", answer: dict[str, Any], timeout: float | None, *, as_json: bool) -> None:
+    from workers.cli.follow import ending, exit_code_of, follow
+    from workers.cli.story import print_story
+
+    def say(line: str) -> None:
+        click.echo(line, err=as_json)
+
+    say(accepted(answer)[0])
+    closed = follow(parts.store, str(answer["recovery_id"]), timeout, say)
+    if as_json:
+        print_story(parts, closed.id, as_json=True)
+    else:
+        say(ending(closed))
+    raise click.exceptions.Exit(exit_code_of(closed))

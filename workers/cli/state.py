@@ -1,0 +1,181 @@
+"""`status` and `services`: how everything is right now."""
+
+from collections import Counter
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from recovery.models import CheckState, Recovery, ServiceState, Status, utcnow
+
+if TYPE_CHECKING:
+    from recovery.config.fleet import Fleet
+    from workers.cli.parts import Parts
+
+STALE_AFTER = 10.0
+"""Seconds beyond the shortest interval after which a missing sweep means that the platform is not running."""
+
+
+@click.command(short_help="Show how every service is.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status(*, as_json: bool) -> None:
+    """Show how every service is. Exit code 3 if one is unhealthy, 5 if nobody is looking."""
+    from workers.cli.edge import NOT_HEALTHY, UNREACHABLE
+    from workers.cli.parts import Parts
+    from workers.cli.render import print_json
+
+    found = snapshot(Parts(), utcnow())
+    if as_json:
+        print_json(found)
+    else:
+        _print(found)
+    if found["stale"]:
+        click.echo("Nobody is looking: no sweep was recorded lately. Is the platform running? (`recovery up`)", err=True)
+        raise click.exceptions.Exit(UNREACHABLE)
+    if any(service["status"] is Status.UNHEALTHY for service in found["services"]):
+        raise click.exceptions.Exit(NOT_HEALTHY)
+
+
+@click.command(short_help="Show what is declared.")
+@click.argument("service", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def services(*, service: str | None, as_json: bool) -> None:
+    """Show what is declared: every service, or the checks of one SERVICE."""
+    from workers.cli.parts import Parts
+    from workers.cli.render import print_json, print_table
+
+    parts = Parts()
+    if service is not None:
+        parts.require_service(service)
+        rows = _checks(parts, service)
+        if as_json:
+            print_json(rows)
+        else:
+            columns = ("check", "type", "every", "status", "seen", "latency", "message")
+            print_table(columns, [[row[column] for column in columns] for row in rows], empty=f"{service} has no checks.")
+        return
+    declared = _declared(parts)
+    if as_json:
+        print_json(declared)
+        return
+    columns = ("service", "status", "checks", "driver", "remedies", "depends_on", "description")
+    print_table(columns, [[row[column] for column in columns] for row in declared], empty="No service is declared.")
+
+
+def snapshot(parts: "Parts", now: datetime) -> dict[str, Any]:
+    """Return the state of the fleet, with the field names that `status --json` prints."""
+    fleet, states = parts.fleet, parts.store.service_states()
+    recoveries = {recovery.service: recovery for recovery in parts.store.open_recoveries()}
+    names = [*(fleet.services if fleet else sorted(states))]
+    rows = [_service(states.get(name, ServiceState(name)), recoveries.get(name)) for name in names]
+    seen = max((state.seen_at for state in states.values() if state.seen_at), default=None)
+    return {
+        "at": now,
+        "config_version": fleet.version if fleet else None,
+        "last_sweep_at": seen,
+        "stale": _is_stale(fleet, seen, now),
+        "counts": dict(Counter(row["status"].value for row in rows)),
+        "services": rows,
+        "mitigations": parts.store.mitigations(),
+    }
+
+
+def headline(found: dict[str, Any]) -> str:
+    """Return the state of the fleet in one line."""
+    from workers.cli.render import ago
+
+    counts = ", ".join(f"{number} {word}" for word, number in found["counts"].items()) or "none"
+    return f"{len(found['services'])} services: {counts}. Last sweep {ago(found['last_sweep_at'], found['at'])}."
+
+
+def service_rows(found: dict[str, Any]) -> list[list[object]]:
+    """Return the rows of the table under `STATUS_COLUMNS`."""
+    return [
+        [row["service"], row["status"], row["score"], row["since"], _recovery_cell(row["recovery"]), row["message"]]
+        for row in found["services"]
+    ]
+
+
+STATUS_COLUMNS = ("service", "status", "score", "since", "recovery", "message")
+
+
+def _print(found: dict[str, Any]) -> None:
+    from workers.cli.render import print_table
+
+    click.echo(headline(found))
+    print_table(STATUS_COLUMNS, service_rows(found), empty="No service is declared.")
+    if found["mitigations"]:
+        click.echo("\nMitigated, to be restored when healthy:")
+        rows = [[each.service, each.strategy, each.since, each.until, each.recovery_id] for each in found["mitigations"]]
+        print_table(("service", "by", "since", "at most until", "recovery"), rows, empty="")
+
+
+def _service(state: ServiceState, recovery: Recovery | None) -> dict[str, Any]:
+    return {
+        "service": state.service,
+        "status": state.status,
+        "score": state.score,
+        "since": state.since,
+        "seen_at": state.seen_at,
+        "message": state.message,
+        "recovery": None
+        if recovery is None
+        else {
+            "id": recovery.id,
+            "state": recovery.state,
+            "attempt": recovery.attempt,
+            "category": recovery.category,
+            "reason": recovery.reason,
+        },
+    }
+
+
+def _recovery_cell(recovery: dict[str, Any] | None) -> str:
+    if recovery is None:
+        return "idle"
+    return f"{recovery['id'][:8]} {recovery['state']}" + (f": {recovery['reason']}" if recovery["reason"] else "")
+
+
+def _is_stale(fleet: "Fleet | None", seen: datetime | None, now: datetime) -> bool:
+    """Say whether the shortest interval passed without a sweep."""
+    if fleet is None or not fleet.intervals():
+        return False
+    return seen is None or (now - seen).total_seconds() > min(fleet.intervals()) + STALE_AFTER
+
+
+def _declared(parts: "Parts") -> list[dict[str, Any]]:
+    fleet, states = parts.fleet, parts.store.service_states()
+    return [
+        {
+            "service": name,
+            "status": states.get(name, ServiceState(name)).status,
+            "managed": declared.managed,
+            "checks": [check.name for check in declared.checks],
+            "driver": declared.driver.kind if declared.driver else None,
+            "remedies": sorted(declared.remedies),
+            "depends_on": declared.depends_on,
+            "description": declared.description,
+        }
+        for name, declared in (fleet.services if fleet else {}).items()
+    ]
+
+
+def _checks(parts: "Parts", service: str) -> list[dict[str, Any]]:
+    fleet, states = parts.fleet, parts.store.check_states([service])
+    declared = fleet.services[service].checks if fleet and service in fleet.services else ()
+    rows = []
+    for check in declared:
+        state = states.get((service, check.name), CheckState(service, check.name))
+        rows.append(
+            {
+                "check": check.name,
+                "type": check.kind,
+                "every": check.interval,
+                "status": state.status,
+                "seen": state.at,
+                "latency": state.latency if state.at else None,
+                "failures": state.failures,
+                "message": state.message,
+            }
+        )
+    return rows
