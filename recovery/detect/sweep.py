@@ -14,6 +14,8 @@ from recovery.registry import Registry
 
 MESSAGE_LIMIT = 2_000
 """Characters of a check's message that are kept."""
+LAST_WORD = 0.5
+"""Seconds beyond interval and timeouts, so that a probe which ran into its timeout can still say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class Sweeper:
     def run(self, fleet: Fleet, interval: float, shard: int = 0, shards: int = 1) -> Swept:
         """Probe every check with this `interval` of the services in this `shard` and return what to do about it.
 
-        Blocks until the last probe answered, at most for the interval (or the longest timeout, if that is longer).
+        Blocks until the last probe answered, at most for the interval (or the longest timeout, if that is longer) and `LAST_WORD`.
         Samples, verdicts, states and events are stored in one transaction before this returns, so a result that gets
         lost costs only time: the next sweep reports the same failures again. Raises `StoreUnavailable`.
         """
@@ -104,7 +106,7 @@ class Sweeper:
                 targets,
                 self._heartbeats,
                 concurrency=self._concurrency,
-                deadline=max(interval, longest),
+                deadline=max(interval, longest) + LAST_WORD,
                 offset=offset_of,
                 clock=self._clock,
             )

@@ -20,6 +20,8 @@ KEPT_OUTPUT = 8 * 1024
 """Bytes of output that are kept; the rest is read and thrown away, so that the program never blocks on a full pipe."""
 LAST_WORDS = 0.2
 """Seconds for the last output after the program ended; longer means that it left a child behind."""
+BURIAL = 2.0
+"""Seconds to wait for the end of a killed program."""
 MEANINGS = {0: "ok", 1: "warning", 2: "critical", 3: "unknown"}
 
 
@@ -109,7 +111,7 @@ async def _kill_group(process: Process) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     with suppress(TimeoutError):
-        async with asyncio.timeout(LAST_WORDS):  # one in uninterruptible sleep dies later
+        async with asyncio.timeout(BURIAL):  # one in uninterruptible sleep dies later
             await process.wait()
 
 
