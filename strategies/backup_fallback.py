@@ -11,9 +11,9 @@ from recovery.models import Action, Category, ServiceName
 from recovery.ports import AttemptContext, StepWork
 from strategies.backup import restore, switch
 from strategies.backup.candidates import DataKind, Demands
-from strategies.checknames import CheckName
 from strategies.collaborators import Collaborators
 from strategies.instance import ready_step, start_step, stop_step
+from strategies.spelling import CheckName, Url
 
 
 class BackupEndpoint(BaseModel):
@@ -22,7 +22,7 @@ class BackupEndpoint(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: ServiceName
-    url: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9+.-]*://[^/\s]+")]
+    url: Annotated[Url, Field(repr=False)]
     check: CheckName | None = None
     """Check (`service.check`) that must pass before callers are sent there; default: its host accepts TCP connections."""
 

@@ -14,6 +14,7 @@ from recovery.ports import AttemptContext, StepWork
 from strategies.cache.entries import Corrupted, Entries, Replaced
 from strategies.cache.source import Source, fetch
 from strategies.collaborators import Collaborators
+from strategies.spelling import RedisUrl
 
 MOST_NAMED = 20
 """Corrupted keys that a result names at most."""
@@ -26,7 +27,7 @@ class CacheRebuildOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    url: Annotated[str, Field(pattern=r"^(rediss?|unix)://", repr=False)]
+    url: Annotated[RedisUrl, Field(repr=False)]
     """The cache, a Redis or Valkey."""
     match: str = Field(default="*", min_length=1)
     """Which keys are its entries, as in `SCAN MATCH`."""

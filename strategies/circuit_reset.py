@@ -10,8 +10,8 @@ from recovery.config.fleet import Seconds, SecondsOrZero, ServiceDeclaration
 from recovery.errors import StepFailed
 from recovery.models import Action, BreakerState, BreakerView, Category, JsonObject, ServiceName
 from recovery.ports import AttemptContext, StepWork
-from strategies.checknames import CheckName
 from strategies.collaborators import Collaborators
+from strategies.spelling import CheckName
 
 MARGIN = 30.0
 """Seconds that the closing step gets beyond its pauses, for the probes themselves."""

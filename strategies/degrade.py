@@ -10,8 +10,8 @@ from recovery.config.fleet import Seconds, ServiceDeclaration
 from recovery.errors import StepFailed
 from recovery.models import Action, Category, Degradation, JsonObject, Level
 from recovery.ports import AttemptContext, StepWork
-from strategies.checknames import CheckName
 from strategies.collaborators import Collaborators
+from strategies.spelling import CheckName
 
 
 class DegradeOptions(BaseModel):

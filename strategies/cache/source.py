@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from recovery.config.fleet import Seconds
 from recovery.errors import StepFailed
@@ -15,6 +15,7 @@ from recovery.models import JsonObject
 from strategies.cache import ask
 from strategies.commands import Argv, CommandFailed, run
 from strategies.environment import service_environment
+from strategies.spelling import CallableName, KeyQuery, SqlUrl
 
 KEYS = "surrogateescape"
 """How bytes that are not UTF-8 travel through JSON and back."""
@@ -25,9 +26,9 @@ class SqlSource(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    url: Annotated[str, Field(pattern=r"^[a-z0-9]+(\+[a-z0-9]+)?://", repr=False)]
+    url: Annotated[SqlUrl, Field(repr=False)]
     """An SQLAlchemy URL."""
-    query: Annotated[str, Field(pattern=r":key\b")]
+    query: KeyQuery
     """Selects the columns `key` and `value` for the parameter `:key`; no row means that the entry is to go."""
 
 
@@ -36,7 +37,7 @@ class Source(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    python: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")] | None = None
+    python: CallableName | None = None
     """`module:callable`; called with the list of keys, returns a mapping of key to value."""
     command: Argv = ()
     """Gets the keys as a JSON list on stdin, prints a JSON object of key to value."""

@@ -17,6 +17,7 @@ from strategies.drivers.process import SignalName
 from strategies.drivers.supervisord import ALREADY_STARTED, NOT_RUNNING, ProcessInfo, Supervisord
 from strategies.listeners import Listener, Ports
 from strategies.polling import wait_until
+from strategies.spelling import HttpAddress
 
 INTERVAL = 0.05
 """Seconds between two looks at supervisord."""
@@ -35,7 +36,7 @@ class SupervisorOptions(BaseModel):
     """`name`, `group:name`, or `group:*` for all of a group."""
     socket: Path | None = None
     """The file of `[unix_http_server]`."""
-    url: Annotated[str, StringConstraints(pattern=r"^https?://[^/]+/?$")] | None = None
+    url: HttpAddress | None = None
     """The address of `[inet_http_server]`, such as `http://127.0.0.1:9001`."""
     username: str = ""
     password: str = Field(default="", repr=False)

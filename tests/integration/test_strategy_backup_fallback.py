@@ -262,7 +262,7 @@ def test_stopping_needs_a_driver() -> None:
 
 def switched(urls: dict[str, str]) -> ServiceDeclaration:
     endpoints: list[JsonValue] = [{"name": name, "url": url} for name, url in urls.items()]
-    return declare(remedies={"backup_fallback": {"endpoints": endpoints, "ttl": 60}})  # type: ignore[dict-item]
+    return declare(remedies={"backup_fallback": {"endpoints": endpoints, "ttl": 60}})
 
 
 @pytest.fixture
@@ -308,7 +308,7 @@ def test_a_declared_check_decides_which_endpoint_is_healthy(short_dir: Path) -> 
     bench.probe.broken["one.http"] = "answered 500"
     backups: list[JsonValue] = [{"name": name, "url": f"http://{name}.example", "check": f"{name}.http"} for name in ("one", "two")]
 
-    bench.steps(declare(remedies={"backup_fallback": {"endpoints": backups}}), "backup_fallback").run()  # type: ignore[dict-item]
+    bench.steps(declare(remedies={"backup_fallback": {"endpoints": backups}}), "backup_fallback").run()
 
     current = bench.endpoints.current("shop")
     assert current is not None

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from threading import Timer
 
 import pytest
 import redis
@@ -108,6 +109,19 @@ def test_a_breaker_of_a_dead_service_stays_open(bench: Bench, redis_client: redi
     view = bench.breakers.view("gateway")
     assert view is not None
     assert view.state is BreakerState.OPEN
+
+
+def test_a_patient_reset_waits_until_somebody_has_mended_the_dependency(bench: Bench, redis_client: redis.Redis) -> None:
+    trip(redis_client)
+    bench.probe.broken["gateway.http"] = "connection refused"
+    mended = Timer(0.2, bench.probe.broken.clear)
+    mended.start()
+
+    results = bench.steps(gateway(patience=30), "circuit_reset").run()
+
+    mended.join()
+    assert len(bench.probe.asked) > 3
+    assert results["close"]["state"] == "closed"
 
 
 def test_a_bad_probe_in_half_open_opens_it_again(bench: Bench, redis_client: redis.Redis) -> None:
