@@ -205,6 +205,18 @@ def test_a_message_that_comes_twice_opens_one_recovery(platform: Platform) -> No
 
 
 @pytest.mark.slow
+def test_a_report_that_comes_twice_is_counted_once(platform: Platform) -> None:
+    first = platform.call("recovery.report_failure", service="shop")
+    recovery_id = first.get(timeout=20)["recovery_id"]
+    platform.result(recovery_id).get(timeout=20)
+
+    platform.call("recovery.report_failure", task_id=first.id, service="shop")
+    eventually(lambda: platform.log.read_text().count(f"recovery.report_failure[{first.id}] succeeded") == 2, message=platform.said)
+
+    assert platform.rows(f"SELECT failures FROM recoveries WHERE id = '{recovery_id}'") == [(1,)]
+
+
+@pytest.mark.slow
 def test_a_worker_without_the_embedded_valkey_ends_with_one_sentence(short_dir: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "celery", "-A", "workers", "worker", "-Q", "restart"],

@@ -16,16 +16,19 @@ from workers.wiring import platform
 
 logger = get_task_logger(__name__)
 
+ID_LENGTH = 64
+"""Characters of a failure's id."""
 REQUESTS = UUID("6f1d3a0e-6a53-4f6b-9a55-6d2a0f0c8d11")
 """Namespace in which the id of a request by hand gives the id of its recovery."""
 
 
-@app.task(name="recovery.report_failure", ignore_result=False)  # type: ignore[untyped-decorator]
-def report_failure(**failure: object) -> JsonObject:
+@app.task(name="recovery.report_failure", ignore_result=False, bind=True)  # type: ignore[untyped-decorator]
+def report_failure(self: Task, /, **failure: object) -> JsonObject:  # noqa: D417 - Celery hands in the task itself
     """Take in one failure report.
 
     Args:
-        failure: the fields of `recovery.models.Failure`; only `service` is required.
+        failure: the fields of `recovery.models.Failure`; only `service` is required. Default of `id`: the task's own, so that
+            a message that comes twice is one report.
 
     Returns:
         `recovery_id` and `intake`: `opened`, `merged` into an open recovery, a `duplicate` of a known report, or `kept`
@@ -35,6 +38,8 @@ def report_failure(**failure: object) -> JsonObject:
         FailureInvalid: a field is missing, unknown or wrong.
         ServiceNotFound: no such service is declared.
     """
+    if self.request.id:
+        failure.setdefault("id", self.request.id[:ID_LENGTH])
     try:
         return answer(take_in(failure, "report"))
     except StoreUnavailable as error:
