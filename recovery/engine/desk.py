@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from recovery.config.fleet import Fleet, ServiceDeclaration
 from recovery.decide.planner import Estimate, no_history, plan, plan_one, plan_restore
-from recovery.errors import FailureInvalid, RecoveryError, RecoveryNotFound, ServiceNotFound, StrategyUnavailable, nearest
+from recovery.errors import FailureInvalid, RecoveryNotFound, ServiceNotFound, StrategyUnavailable, nearest
 from recovery.models import (
     Action,
     Category,
@@ -70,7 +70,7 @@ class Desk:
         try:
             failure = parse_failure(payload)
             service = self._service(failure.service)
-        except RecoveryError as refused:
+        except (FailureInvalid, ServiceNotFound) as refused:
             detail = {"code": refused.code, "reason": refused.message, "service": str(payload.get("service", ""))[:100]}
             self._store.audit("report_refused", actor, dict(detail), self._clock())
             raise
