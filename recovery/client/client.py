@@ -14,7 +14,7 @@ from weakref import WeakSet
 from recovery.breaker.caller import Breaker
 from recovery.breaker.link import FleetLink
 from recovery.breaker.options import BreakerOptions, BreakerSettings
-from recovery.client.connection import connect, resolve_url, spool_folder
+from recovery.client.connection import connect, load_modules, resolve_url, spool_folder
 from recovery.client.counts import Stats
 from recovery.client.draft import Draft, kind_of, see, take_details
 from recovery.client.flags import Flags, LocalView
@@ -53,11 +53,12 @@ class RecoveryClient:
             the platform is the embedded one), else `~/.local/state/celery-recovery/spool`.
 
     Raises:
-        ConfigurationError: if the URL has another scheme.
+        ConfigurationError: if it is no such URL.
     """
 
     def __init__(self, url: str | None = None, *, source: str | None = None, spool: str | Path | None = None) -> None:
         self._url = resolve_url(url)
+        load_modules()
         self._source = (source or f"client@{socket.gethostname()}")[:200]
         self._sender = Sender(self._url, Path(spool) if spool else spool_folder(url))
         self._view = LocalView()

@@ -2,8 +2,10 @@
 
 import os
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from recovery.client.redaction import redact
 from recovery.errors import ConfigurationError
@@ -15,9 +17,15 @@ SCHEMES = ("redis://", "rediss://", "unix://")
 TIMEOUT = 0.4
 """Seconds that a connect, a read or a write may take; two of them stay below the second that a caller may lose."""
 
+_NEEDED = (
+    *("redis", "redis.backoff", "redis.retry", "redis.exceptions"),
+    *("email.parser", "encodings.idna", "hmac", "secrets"),  # redis-py imports these with its first connection
+    *("sqlite3", "linecache"),
+)
+
 
 def resolve_url(url: str | None) -> str:
-    """Return `url`, else `RECOVERY_REDIS_URL`, else the embedded platform's socket; raises `ConfigurationError` for another scheme."""
+    """Return `url`, else `RECOVERY_REDIS_URL`, else the embedded platform's socket; raises `ConfigurationError` if it is no Redis URL."""
     found = url or os.environ.get("RECOVERY_REDIS_URL")
     if not found:
         from recovery.settings import Settings  # only here, because it brings pydantic with it
@@ -25,6 +33,10 @@ def resolve_url(url: str | None) -> str:
         found = Settings().redis
     if not found.startswith(SCHEMES):
         raise ConfigurationError(f"Redis URL {redact(found)!r}: must begin with {', '.join(SCHEMES)}.")
+    try:
+        _ = urlsplit(found).port
+    except ValueError as error:
+        raise ConfigurationError(f"Redis URL {redact(found)!r}: {error}.") from error
     return found
 
 
@@ -37,9 +49,19 @@ def spool_folder(url: str | None) -> Path:
     return Path(state) / "celery-recovery" / "spool"
 
 
+def load_modules() -> None:
+    """Import what the background threads need, on the thread that makes the client.
+
+    Not with the client's module, because importing that must stay cheap; not in the background, because a process forked in
+    the middle of an import finds half a module for ever.
+    """
+    for module in _NEEDED:
+        import_module(module)
+
+
 def connect(url: str, timeout: float = TIMEOUT) -> "Redis":
     """Return a connection pool that never retries and whose every wait ends after `timeout` seconds."""
-    from redis import Redis  # late: a service that only imports the client does not pay for it
+    from redis import Redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 

@@ -29,7 +29,7 @@ log = logging.getLogger("recovery.client")
 
 
 class Delivery:
-    """The road to Redis, with the disk beside it. Used by one thread."""
+    """The road to Redis, with the disk beside it. Used by one thread; only `keep` may be called by another."""
 
     def __init__(self, url: str, spool: Spool, counts: Counts) -> None:
         self._url = url
@@ -52,7 +52,7 @@ class Delivery:
     def carry(self, reports: Sequence[bytes], beats: Mapping[str, float]) -> None:
         """Deliver reports and signs of life; reports go to disk if Redis is away, signs of life are worth nothing later."""
         if self._backoff.waiting or not self._reach(reports, beats):
-            self._keep(reports)
+            self.keep(reports)
             return
         self._counts.add(sent=len(reports))
         if self._spool_pending and self._look_at <= monotonic():
@@ -87,7 +87,8 @@ class Delivery:
             log.warning("Redis at %s answers again", redact(self._url))
         return True
 
-    def _keep(self, reports: Sequence[bytes]) -> None:
+    def keep(self, reports: Sequence[bytes]) -> None:
+        """Put reports on disk for later."""
         if not reports:
             return
         try:

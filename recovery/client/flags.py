@@ -1,11 +1,12 @@
 """What this process knows of degradations and endpoints: read without waiting, fed by the watch."""
 
 import json
+import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from recovery.degrade.keys import (
     DEGRADATION,
@@ -19,6 +20,11 @@ from recovery.degrade.keys import (
 
 if TYPE_CHECKING:
     from redis import Redis
+
+log = logging.getLogger("recovery.client")
+
+_DEGRADED = frozenset({"service", "level", "until", "features_off", "capabilities"})
+_SWITCHED = frozenset({"service", "url"})
 
 LevelName = Literal["normal", "partial", "limited", "minimal", "emergency"]
 
@@ -63,9 +69,9 @@ class LocalView:
             switched = texts(cast("set[bytes]", redis.smembers(ENDPOINTS)))
             keys = [DEGRADATION + service for service in services] + [ENDPOINT + service for service in switched]
             values = cast("list[bytes | None]", redis.mget(keys)) if keys else []
-            degraded = texts(values[: len(services)])
-            endpoints = [json.loads(value) for value in texts(values[len(services) :])]
-            self.known = Known(tuple(map(_degraded, degraded)), {found["service"]: found["url"] for found in endpoints})
+            degraded = [_degraded(fields) for fields in _readable(values[: len(services)], _DEGRADED)]
+            endpoints = {fields["service"]: fields["url"] for fields in _readable(values[len(services) :], _SWITCHED)}
+            self.known = Known(tuple(degraded), endpoints)
 
     def hear(self, _message: bytes, redis: "Redis") -> None:
         """Take in everything again; there is never much of it."""
@@ -125,6 +131,18 @@ class Flags:
         return known.endpoints.get(service, default_url) if known and known.endpoints else default_url
 
 
-def _degraded(value: str) -> Degraded:
-    fields = json.loads(value)
+def _readable(values: Sequence[bytes | None], needed: frozenset[str]) -> Iterator[dict[str, Any]]:
+    """Yield the values that are what they should be: one that is not must not hide the others."""
+    for value in texts(values):
+        try:
+            fields = json.loads(value)
+            if needed <= fields.keys():
+                yield fields
+                continue
+        except (ValueError, AttributeError):
+            pass
+        log.warning("left out what is no degradation and no endpoint: %.200s", value)
+
+
+def _degraded(fields: dict[str, Any]) -> Degraded:
     return Degraded(fields["service"], fields["level"], fields["until"], frozenset(fields["features_off"]), fields["capabilities"])

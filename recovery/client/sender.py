@@ -1,10 +1,12 @@
 """The bounded queue and the one thread between callers and the network: a caller hands over and goes on."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
+from time import monotonic
 
 from recovery.client.counts import Counts, Stats
 from recovery.client.delivery import SLICE, Delivery
@@ -49,7 +51,7 @@ class Sender:
         self._starting = Lock()
         self._thread: Thread | None = None
         self._delivery = Delivery(self._url, self._spool, self.counts)
-        self._in_hand = 0
+        self._in_hand: list[Draft | Beat] = []
 
     def put(self, item: Draft | Beat) -> None:
         """Hand over one item; never waits, drops it if `capacity` items wait already or the sender is closed."""
@@ -63,18 +65,42 @@ class Sender:
 
     def stats(self) -> Stats:
         """Return the counts so far."""
-        return replace(self.counts.stats, queued=self._items.qsize() + self._in_hand)
+        return replace(self.counts.stats, queued=self._items.qsize() + len(self._in_hand))
 
     def close(self, timeout: float = 1.0) -> None:
-        """Deliver or spool what waits, for at most `timeout` seconds."""
+        """Deliver what waits, or keep it on disk, for at most `timeout` seconds.
+
+        The thread has the first half of the time. What it holds then is also kept by the caller: reported twice is harmless,
+        lost is not.
+        """
+        deadline = monotonic() + timeout
         with self._starting:
             already, self._closed = self._closed, True
         if already or self._thread is None:
             return
         self._items.put(None)
-        self._thread.join(timeout)
+        self._thread.join(timeout / 2)
         if self._thread.is_alive():
-            self.counts.drop(self.stats().queued, f"they could be neither sent nor kept within {timeout:g} s at the end")
+            self._keep_what_is_left(deadline)
+            self._items.put(None)
+
+    def _keep_what_is_left(self, deadline: float) -> None:
+        batch = list(self._in_hand)
+        while batch:
+            self._delivery.keep(self._encode([item for item in batch if isinstance(item, Draft)]))
+            batch = self._take_waiting()
+            if monotonic() >= deadline:
+                break
+        self.counts.drop(len(batch) + self._items.qsize(), "the process ended before they could be sent or kept")
+
+    def _take_waiting(self) -> list[Draft | Beat]:
+        batch: list[Draft | Beat] = []
+        with suppress(Empty):
+            while len(batch) < SLICE:
+                item = self._items.get_nowait()
+                if item is not None:
+                    batch.append(item)
+        return batch
 
     def _start(self) -> None:
         with self._starting:
@@ -92,23 +118,21 @@ class Sender:
                 self._delivery.carry(reports, beats)
             except Exception as error:  # noqa: BLE001 - this thread must outlive whatever one batch does to it
                 self.counts.drop(len(reports), f"{type(error).__name__}: {redact(str(error))}")
-            self._in_hand = 0
+            self._in_hand = []
         self._delivery.close()
 
     def _next_batch(self) -> tuple[list[Draft | Beat], bool]:
         """Wait for work or the next look at the spool; returns the work, and whether it is the last."""
-        batch: list[Draft | Beat] = []
-        try:
+        batch = self._in_hand = []
+        with suppress(Empty):
             item = self._items.get(timeout=self._delivery.next_try())
             while item is not None:
                 batch.append(item)
-                self._in_hand = len(batch)
                 if len(batch) == SLICE:
                     return batch, False
                 item = self._items.get_nowait()
-        except Empty:
-            return batch, False
-        return batch, True
+            return batch, True
+        return batch, False
 
     def _encode(self, drafts: Sequence[Draft]) -> list[bytes]:
         reports = []

@@ -72,6 +72,16 @@ def test_a_lost_push_is_made_up_for_by_the_poll(client: RecoveryClient, redis_cl
     eventually(lambda: client.flags.enabled("suggestions"), within=5)
 
 
+@pytest.mark.parametrize("garbage", [b"no json", b"[1]", b'{"service": "mail"}', b"null"])
+def test_one_unreadable_value_does_not_hide_the_others(client: RecoveryClient, redis_client: Redis, garbage: bytes) -> None:
+    RedisDegradations(redis_client).put(degraded("mail"))
+    RedisDegradations(redis_client).put(degraded("search"))
+    redis_client.set(DEGRADATION + "mail", garbage)
+
+    assert client.flags.level("search") == "limited"
+    assert client.flags.level("mail") == "normal"
+
+
 def test_one_service_can_be_asked_for(client: RecoveryClient, redis_client: Redis) -> None:
     RedisDegradations(redis_client).put(degraded("search", left=20))
     RedisDegradations(redis_client).put(degraded("mail", off=("newsletter",), left=60))
@@ -119,13 +129,18 @@ def test_without_redis_the_defaults_hold_and_only_the_first_question_waits(tmp_p
         assert client.endpoint("db", "http://primary") == "http://primary"
         later = time.monotonic() - began
 
-    assert first <= 1.2
-    assert later <= 0.1
+    assert first <= 1.5  # a second, and what a busy machine adds
+    assert later <= 0.3
 
 
 def test_a_wrong_url_is_said_at_once() -> None:
     with pytest.raises(ConfigurationError, match=r"'http://user:\*\*\*@host': must begin with redis://, rediss://, unix://"):
         RecoveryClient("http://user:secret@host")
+
+
+def test_a_port_that_is_none_is_said_at_once() -> None:
+    with pytest.raises(ConfigurationError, match="Redis URL 'redis://host:port': Port could not be cast"):
+        RecoveryClient("redis://host:port")
 
 
 def test_without_a_url_it_finds_the_embedded_platform_of_this_folder(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
