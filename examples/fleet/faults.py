@@ -13,7 +13,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
@@ -107,7 +107,7 @@ def scribble_cache(memory: Memory) -> Callable[[Fleet], None]:
         for key in memory.keys:
             fleet.cache.setrange(key, 70, b"scribble")
         fleet.cache.config_set("notify-keyspace-events", "KA")
-        memory.written = fleet.cache.pubsub(ignore_subscribe_messages=True)
+        memory.written = fleet.cache.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
         memory.written.psubscribe("__keyspace@0__:product:*")
 
     return break_it
@@ -125,7 +125,7 @@ def only_corrupted_were_written(memory: Memory) -> Callable[[Fleet], str]:
         memory.written.close()
         assert written == memory.keys, f"written {sorted(written)}, corrupted {sorted(memory.keys)}"
         for number in range(1, PRODUCTS + 1):
-            digest, _, payload = bytes(fleet.cache.get(f"product:{number}") or b"").partition(b":")
+            digest, _, payload = cast("bytes", fleet.cache.get(f"product:{number}") or b"").partition(b":")
             assert hashlib.sha256(payload).hexdigest().encode() == digest, f"product:{number} is still corrupted"
         return f"{len(written)} corrupted entries rebuilt, {PRODUCTS - len(written)} sound ones not written"
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import sqlite3
+from typing import cast
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote
 from urllib.request import urlopen
@@ -33,7 +34,7 @@ def product(query: Query) -> Reply:
     value = cache.get(f"product:{query.get('id', '1')}")
     if value is None:
         return 404, {"error": "no such product"}
-    digest, _, payload = bytes(value).partition(b":")
+    digest, _, payload = cast("bytes", value).partition(b":")
     if hashlib.sha256(payload).hexdigest().encode() != digest:
         return 500, {"error": "this entry of the cache is corrupted"}
     return 200, dict(json.loads(payload))
