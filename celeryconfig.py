@@ -57,7 +57,7 @@ task_soft_time_limit = 240  # seconds; strategies have their own limits
 task_time_limit = 300
 task_ignore_result = True  # only what a person or program asks for keeps a result
 task_track_started = True
-task_send_sent_event = True  # Flower shows a task before a worker has it
+task_send_sent_event = False  # else each of the silent ticks and sweeps would show up in Flower, sent and never received
 task_serializer = result_serializer = "json"
 accept_content = ["json"]  # a pickle could run anything
 enable_utc = True

@@ -45,7 +45,7 @@ def merge_decision(row: Recovery, failure: Failure, now: datetime) -> Decision:
         service=row.service,
         choice=Choice.MERGE,
         guard=OPEN_GUARD if open_now else QUIET_GUARD,
-        reason=f"a {row.kind} recovery of '{row.service}' is open already"
+        reason=f"the {row.kind} recovery of '{row.service}' is open already"
         if open_now
         else f"the last recovery of '{row.service}' {row.state}",
         at=now,

@@ -14,7 +14,7 @@ from workers.wiring import platform
 logger = get_task_logger(__name__)
 
 
-@app.task(name="maintenance.tick", acks_late=False, retry_on_worker_lost=False)  # type: ignore[untyped-decorator]
+@app.task(name="maintenance.tick", acks_late=False, retry_on_worker_lost=False, send_events=False)  # type: ignore[untyped-decorator]
 def tick() -> None:
     """Look at what is due: timers, expired leases, messages that never arrived; send it on, never execute it."""
     try:
