@@ -1,5 +1,8 @@
 """`watch`: the fleet, live, until Ctrl-C."""
 
+import contextlib
+import json
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +12,7 @@ from recovery.errors import StoreUnavailable
 from recovery.models import utcnow
 
 if TYPE_CHECKING:
+    from recovery.history import NotedEvent
     from workers.cli.parts import Parts
 
 NEWEST = 8
@@ -17,22 +21,47 @@ NEWEST = 8
 
 @click.command(short_help="Watch services and recoveries live.")
 @click.option("--interval", type=click.FloatRange(0.2, 60), default=1.0, show_default=True, help="Seconds between two looks.")
-def watch(*, interval: float) -> None:
-    """Show services and recoveries live until Ctrl-C."""
-    from rich.console import Console
-    from rich.live import Live
-
+@click.option("--json", "as_json", is_flag=True, help="Print each new event as one line of JSON, instead of a screen.")
+def watch(*, interval: float, as_json: bool) -> None:
+    """Show services and recoveries live until Ctrl-C; in a pipe, print each new event as one line."""
     from workers.cli.parts import Parts
 
     parts = Parts()
-    console = Console()
-    try:
-        with Live(_view(parts), console=console, screen=console.is_terminal, auto_refresh=False) as live:
-            while True:
-                time.sleep(interval)
-                live.update(_view(parts), refresh=True)
-    except KeyboardInterrupt:
-        raise click.exceptions.Exit(0) from None
+    with contextlib.suppress(KeyboardInterrupt):
+        if sys.stdout.isatty() and not as_json:
+            _screen(parts, interval)
+        else:
+            _stream(parts, interval, as_json=as_json)
+
+
+def _screen(parts: "Parts", interval: float) -> None:
+    from rich.live import Live
+
+    with Live(_view(parts), screen=True, auto_refresh=False) as live:
+        while True:
+            time.sleep(interval)
+            live.update(_view(parts), refresh=True)
+
+
+def _stream(parts: "Parts", interval: float, *, as_json: bool) -> None:
+    last = parts.history.last_event_id()
+    while True:
+        for noted in parts.history.events_after(last):
+            last = noted.id
+            click.echo(event_line(noted, as_json=as_json))
+        sys.stdout.flush()
+        time.sleep(interval)
+
+
+def event_line(noted: "NotedEvent", *, as_json: bool) -> str:
+    """Return one event as a line to read, or as JSON."""
+    from workers.cli.render import moment, plain, text_of
+
+    event = noted.event
+    if as_json:
+        return json.dumps({"id": noted.id, **plain(event)}, ensure_ascii=False)
+    data = " ".join(f"{key}={text_of(value)}" for key, value in event.data.items())
+    return f"{moment(event.at)}  {event.name:<22} {event.service or '-':<16} {(event.recovery_id or '-')[:8]:<8}  {data}".rstrip()
 
 
 def _view(parts: "Parts") -> Any:

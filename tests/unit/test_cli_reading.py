@@ -1,0 +1,301 @@
+"""The commands that read: what they print for people, what they print for programs, and their exit codes."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from recovery.models import (
+    Attempt,
+    AttemptState,
+    CheckState,
+    Choice,
+    Decision,
+    Mitigation,
+    Outcome,
+    Recovery,
+    RecoveryState,
+    ServiceState,
+    Status,
+    StepState,
+    utcnow,
+)
+from recovery.store.engine import dispose
+from recovery.store.migrate import migrate
+from recovery.store.sql import SqlStore
+from tests.rows import attempt, failure, lease_for, recovery, step
+from workers.cli import recovery as command_line
+
+FILE = """
+[services.shop]
+description = "sells"
+depends_on = ["cache"]
+[[services.shop.checks]]
+type = "tcp"
+port = 8080
+interval = 2
+[services.shop.remedies.degrade]
+[services.cache]
+[[services.cache.checks]]
+type = "tcp"
+port = 6379
+"""
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    (tmp_path / "recovery.toml").write_text(FILE)
+    monkeypatch.setenv("RECOVERY_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("RECOVERY_CONFIG", str(tmp_path / "recovery.toml"))
+    return lambda *arguments: CliRunner().invoke(command_line, list(arguments), prog_name="recovery")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqlStore]:
+    url = f"sqlite:///{tmp_path / 'data' / 'history.db'}"
+    migrate(url)
+    store = SqlStore.open(url)
+    yield store
+    dispose(store.engine)
+
+
+def seen(store: SqlStore, service: str, status: Status, ago: float = 0.0) -> None:
+    now = utcnow() - timedelta(seconds=ago)
+    state = ServiceState(service, status, 100 if status is Status.HEALTHY else 0, since=now, seen_at=now, message="refused")
+    store.record_sweep([], [CheckState(service, "tcp", status, at=now, message="refused", latency=0.02)], [state], [])
+
+
+def recovered(store: SqlStore, service: str = "shop", outcome: Outcome = Outcome.RESOLVED) -> Recovery:
+    """Store a recovery that was reported, acted and closed."""
+    finished = utcnow()
+    now = finished - timedelta(seconds=2)
+    row = recovery(service, created_at=now, first_evidence_at=now - timedelta(seconds=0.5), message="does not answer", reason="accepted")
+    held = Decision(service, Choice.DELAY, "cooldown", "cooling down: 5.0 s left", now, row.id, "restart", facts={"left": 5.0}, until=now)
+    store.open_recovery(row, failure(service, occurred_at=row.first_evidence_at, source="health"), [held], [])
+    first: Attempt = attempt(row)
+    current = store.transition(row, replace(row, state=RecoveryState.IN_PROGRESS, attempt=1), attempt=first)
+    assert current
+    lease = store.acquire_lease(service, row.id, "worker-1", now, now + timedelta(seconds=10)) or lease_for(store, row)
+    running = store.begin_attempt(lease, 1, now)
+    store.journal(lease, step(row, 0, fence=lease.fence, name="stop", state=StepState.FINISHED, started_at=now, finished_at=now))
+    done = replace(running, state=AttemptState.FINISHED, outcome=outcome, finished_at=now, reason="1 check passed")
+    store.finish_attempt(lease, done, [], now)
+    store.release_lease(lease)
+    current = store.recovery(row.id)
+    assert current
+    state = RecoveryState.SUCCEEDED if outcome in {Outcome.RESOLVED, Outcome.MITIGATED} else RecoveryState.FAILED
+    closed = store.transition(
+        current, replace(current, state=state, outcome=outcome, finished_at=finished, due_at=None, reason="1 check passed")
+    )
+    assert closed
+    return closed
+
+
+def output(result: Result, code: int = 0) -> str:
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def data(result: Result, code: int = 0) -> Any:
+    assert result.exit_code == code, result.output
+    return json.loads(result.stdout)
+
+
+def test_status_shows_every_declared_service(run: Run, store: SqlStore) -> None:
+    seen(store, "shop", Status.HEALTHY)
+
+    text = output(run("status"))
+
+    assert "2 services: 1 healthy, 1 unknown. Last sweep" in text
+    assert [line.split()[:2] for line in text.splitlines()[2:]] == [["shop", "healthy"], ["cache", "unknown"]]
+
+
+def test_status_exits_with_3_while_a_service_is_unhealthy(run: Run, store: SqlStore) -> None:
+    seen(store, "shop", Status.UNHEALTHY)
+    row = recovery("shop", reason="waits for cache")
+    store.open_recovery(row, None, [], [])
+
+    found = data(run("status", "--json"), code=3)
+
+    shop = found["services"][0]
+    assert (shop["service"], shop["status"], shop["message"]) == ("shop", "unhealthy", "refused")
+    assert shop["recovery"] == {
+        "id": row.id,
+        "state": "pending",
+        "attempt": 0,
+        "category": "service_unavailable",
+        "reason": "waits for cache",
+    }
+
+
+def test_status_exits_with_5_when_nobody_is_looking(run: Run, store: SqlStore) -> None:
+    seen(store, "shop", Status.HEALTHY, ago=60)
+
+    result = run("status")
+
+    assert result.exit_code == 5
+    assert "Nobody is looking" in result.stderr
+
+
+def test_status_names_what_is_mitigated(run: Run, store: SqlStore) -> None:
+    seen(store, "shop", Status.HEALTHY)
+    row = recovery("shop")
+    store.open_recovery(row, None, [], [])
+    now = utcnow()
+    store.transition(row, row, mitigation=Mitigation("shop", "degrade", row.id, now, now + timedelta(hours=1)))
+
+    assert "Mitigated" in output(run("status"))
+    assert data(run("status", "--json"))["mitigations"][0]["strategy"] == "degrade"
+
+
+def test_services_shows_what_is_declared(run: Run, store: SqlStore) -> None:
+    found = data(run("services", "--json"))
+
+    assert found[0] == {
+        "service": "shop",
+        "status": "unknown",
+        "managed": True,
+        "checks": ["tcp"],
+        "driver": None,
+        "remedies": ["degrade"],
+        "depends_on": ["cache"],
+        "description": "sells",
+    }
+    assert "sells" in output(run("services"))
+
+
+def test_services_of_one_service_shows_its_checks(run: Run, store: SqlStore) -> None:
+    seen(store, "shop", Status.UNHEALTHY)
+
+    found = data(run("services", "shop", "--json"))
+
+    assert [(check["check"], check["type"], check["every"], check["status"]) for check in found] == [("tcp", "tcp", 2.0, "unhealthy")]
+    assert "refused" in output(run("services", "shop"))
+
+
+def test_history_lists_the_newest_first_and_filters(run: Run, store: SqlStore) -> None:
+    first, second = recovered(store), recovered(store, "cache", Outcome.FAILED)
+
+    assert [row["id"] for row in data(run("history", "--json"))] == [second.id, first.id]
+    assert [row["id"] for row in data(run("history", "--json", "--service", "shop"))] == [first.id]
+    assert [row["id"] for row in data(run("history", "--json", "--outcome", "failed"))] == [second.id]
+    assert [row["id"] for row in data(run("history", "--json", "--limit", "1"))] == [second.id]
+    assert data(run("history", "--json", "--since", "2100-01-01")) == []
+    assert "No recovery fits." in output(run("history", "--since", "2100-01-01"))
+
+
+def test_history_for_people_is_one_line_each_and_never_cut_in_a_pipe(run: Run, store: SqlStore) -> None:
+    closed = recovered(store)
+
+    lines = output(run("history")).splitlines()
+
+    assert lines[0].split() == ["id", "opened", "service", "category", "kind", "state", "outcome", "attempts", "reports", "took"]
+    assert lines[1].split()[0] == closed.id[:8]
+    assert lines[1].endswith("2.5 s")
+
+
+@pytest.mark.parametrize("name", ["shop", "id", "prefix"])
+def test_show_tells_the_story_by_id_prefix_or_service(run: Run, store: SqlStore, name: str) -> None:
+    closed = recovered(store)
+
+    text = output(run("show", {"shop": "shop", "id": closed.id, "prefix": closed.id[:8]}[name]))
+
+    for part in (
+        f"Recovery    {closed.id} (automatic)",
+        "State       succeeded, outcome: resolved (1 check passed)",
+        "Failure     service_unavailable, high: does not answer",
+        "Reported    once by health",
+        "detected after 0.50 s, closed after 2.5 s",
+        "Plan        restart",
+        "attempt 1: restart",
+        "stop done",
+        "-> resolved: 1 check passed",
+        "delay restart by cooldown: cooling down: 5.0 s left; may act again at",
+    ):
+        assert part in text
+
+
+def test_show_as_json_has_everything(run: Run, store: SqlStore) -> None:
+    closed = recovered(store)
+
+    found = data(run("show", closed.id, "--json"))
+
+    assert set(found) == {"recovery", "detected_after", "recovered_after", "failures", "attempts", "decisions", "events"}
+    assert found["attempts"][0]["steps"][0]["name"] == "stop"
+    assert found["recovery"]["outcome"] == "resolved"
+    assert found["recovered_after"] == pytest.approx(2.5)
+
+
+def test_why_prints_guard_numbers_and_when_it_may_act_again(run: Run, store: SqlStore) -> None:
+    closed = recovered(store)
+
+    found = data(run("why", "shop", "--json"))
+
+    assert [(row["choice"], row["guard"], row["facts"], row["recovery_id"]) for row in found] == [
+        ("delay", "cooldown", {"left": 5.0}, closed.id)
+    ]
+    assert "left=5.0" in output(run("why", "shop"))
+    assert "Nothing was ever decided about cache." in output(run("why", "cache"))
+
+
+def test_stats_name_their_denominators(run: Run, store: SqlStore) -> None:
+    recovered(store)
+    recovered(store, "cache", Outcome.FAILED)
+
+    text = output(run("stats", "--since", "1h"))
+
+    assert "Success     50 % (1 of 2) of those that acted" in text
+    assert "Recovered   p50 2.5 s, p95 2.5 s (of 1)" in text
+    found = data(run("stats", "--json"))
+    assert set(found) >= {"since", "until", "success", "recovery", "detection", "services", "strategies", "held"}
+    assert set(found["success"]) == {"hits", "of", "share"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["why", "shp"], 2, "no service is called 'shp', did you mean 'shop'?"),
+        (["services", "zzz"], 2, "no service is called 'zzz' (known: cache, shop)"),
+        (["history", "--service", "cach"], 2, "no service is called 'cach', did you mean 'cache'?"),
+        (["show", "123456"], 2, "no recovery has an id that begins with '123456'"),
+        (["show", "shop"], 2, "shop has no recovery"),
+        (["cancel", "shop"], 2, "shop has no open recovery"),
+        (["trigger", "shop", "-s", "restrt"], 2, "unknown strategy 'restrt', did you mean 'restart'?"),
+        (["trigger", "shp"], 2, "no service is called 'shp', did you mean 'shop'?"),
+        (["history", "--since", "soon"], 2, "'soon' is not a time: write 90s, 15m, 2h, 7d"),
+        (["history", "--since", "1e99d"], 2, "'1e99d' is not a time"),
+        (["histroy"], 2, "no such command 'histroy', did you mean 'history'?"),
+    ],
+)
+def test_a_wrong_name_is_told_in_one_sentence(run: Run, store: SqlStore, arguments: list[str], code: int, sentence: str) -> None:
+    result = run(*arguments)
+
+    assert result.exit_code == code
+    assert f"Error: {sentence}" in result.stderr or f": {sentence}" in result.stderr
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("command", [["status"], ["history"], ["stats"], ["why", "shop"], ["show", "abcdef"], ["watch"]])
+def test_without_a_history_every_command_says_how_to_begin(run: Run, tmp_path: Path, command: list[str]) -> None:
+    result = run(*command)
+
+    assert result.exit_code == 5
+    assert "start the platform with `recovery up`" in result.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_broken_file_leaves_the_accepted_one_in_force_and_says_so(run: Run, store: SqlStore, tmp_path: Path) -> None:
+    (tmp_path / "data" / "accepted.toml").write_text(FILE)
+    (tmp_path / "recovery.toml").write_text("[services")
+
+    result = run("services")
+
+    assert "shop" in output(result)
+    assert "is not valid, version" in result.stderr

@@ -1,0 +1,60 @@
+"""Times, durations and tables as people read them."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from recovery.history import Rate, Spread
+from recovery.models import Status
+from workers.cli.past import rate, spread
+from workers.cli.render import ago, duration, plain, print_table, text_of
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.344, "0.34 s"), (12.54, "12.5 s"), (59.99, "60.0 s"), (60, "1 m"), (200, "3 m 20 s"), (7_500, "2 h 5 m"), (349_200, "4 d 1 h")],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_how_long_ago() -> None:
+    assert ago(NOON - timedelta(seconds=90), NOON) == "1 m 30 s ago"
+    assert ago(None, NOON) == "never"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "-"), ("", "-"), (Status.HEALTHY, "healthy"), ((), "-"), (["a", "b"], "a, b"), ("two\nlines", "two lines"), (3, "3")],
+)
+def test_cells(value: object, text: str) -> None:
+    assert text_of(value) == text
+
+
+def test_json_has_plain_words_utc_times_and_shares() -> None:
+    found = plain({"status": Status.HEALTHY, "at": NOON, "rate": Rate(1, 4), "list": (Status.UNKNOWN,)})
+
+    assert found == {"status": "healthy", "at": "2026-01-01T12:00:00Z", "rate": {"hits": 1, "of": 4, "share": 0.25}, "list": ["unknown"]}
+
+
+def test_a_table_in_a_pipe_is_aligned_and_uncut(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("a", "long column"), [["x" * 200, None], ["y", "z"]], empty="none")
+
+    lines = capsys.readouterr().out.splitlines()
+    assert [len(line.split()) for line in lines] == [3, 2, 2]
+    assert {line.index(word) for line, word in zip(lines, ("long", "-", "z"), strict=True)} == {202}
+
+
+def test_an_empty_table_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("a",), [], empty="Nothing here.")
+
+    assert capsys.readouterr().out == "Nothing here.\n"
+
+
+def test_rates_and_spreads_come_with_their_count() -> None:
+    assert rate(Rate(39, 40)) == "97.5 % (39 of 40)"
+    assert rate(Rate(0, 0)) == "- (0)"
+    assert spread(Spread.of([1.0, 3.0])) == "p50 2.0 s, p95 2.9 s (of 2)"
+    assert spread(None) == "-"
