@@ -32,12 +32,12 @@ class Patient:
         self.port = free_port()
         self._service, self._more, self._check = service, more, check
         self._boot, self._stop = boot, stop
-        self._folder = Path()
+        self.folder = Path()
 
     def settle(self, folder: Path, environ: dict[str, str]) -> None:
         """Start in `folder`, with `environ` on top of the environment, and return when it answers."""
-        self._folder = folder / "run"
-        self._folder.mkdir(exist_ok=True)
+        self.folder = folder / "run"
+        self.folder.mkdir(exist_ok=True)
         self._driver = ProcessDriver(self.name, ProcessOptions(command=self.command, pidfile=self.pidfile, env=environ))
         self._driver.start()
         eventually(lambda: self.answers() == 200, message=lambda: f"{self.name} does not answer: {self._driver.explain()}")
@@ -49,11 +49,11 @@ class Patient:
     @property
     def command(self) -> tuple[str, ...]:
         numbers = (str(self._boot), str(self._stop))
-        return (sys.executable, "-I", "-S", str(PROGRAM), str(self.port), str(self._folder), self.name, *numbers)
+        return (sys.executable, "-I", "-S", str(PROGRAM), str(self.port), str(self.folder), self.name, *numbers)
 
     @property
     def pidfile(self) -> Path:
-        return self._folder / f"{self.name}.pid"
+        return self.folder / f"{self.name}.pid"
 
     @property
     def pid(self) -> int:
@@ -62,7 +62,7 @@ class Patient:
     @property
     def starts(self) -> int:
         """How often it was started."""
-        return len((self._folder / f"{self.name}.starts").read_text().splitlines())
+        return len((self.folder / f"{self.name}.starts").read_text().splitlines())
 
     def declaration(self) -> str:
         """Return its part of `recovery.toml`."""
@@ -92,12 +92,12 @@ url = "{self.url}"
 
     def ail(self, mode: str = "500") -> None:
         """Answer 500, or `hang`; with a `!` at the end a restart does not help."""
-        draft = self._folder / f"{self.name}.draft"
+        draft = self.folder / f"{self.name}.draft"
         draft.write_text(mode)
-        draft.replace(self._folder / f"{self.name}.mode")
+        draft.replace(self.folder / f"{self.name}.mode")
 
     def heal(self) -> None:
-        (self._folder / f"{self.name}.mode").unlink(missing_ok=True)
+        (self.folder / f"{self.name}.mode").unlink(missing_ok=True)
 
     def answers(self, timeout: float = 0.5) -> int:
         """Return the status it answers with, 0 if it does not."""

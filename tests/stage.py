@@ -168,9 +168,9 @@ class Stage:
         """Run the console script `recovery ARGUMENTS`."""
         return self.run("-c", "from workers.cli import main; main()", *arguments, code=code)
 
-    def send(self, task: str, **kwargs: Any) -> None:
-        """Send a task as a stranger with only Celery and the broker's URL would."""
-        self._guest.send_task(task, kwargs=kwargs, queue="failures")
+    def send(self, task: str, *, to: str = "failures", **kwargs: Any) -> None:
+        """Send a task to a queue, as a stranger with only Celery and the broker's URL would."""
+        self._guest.send_task(task, kwargs=kwargs, queue=to)
 
     @cached_property
     def _guest(self) -> Celery:

@@ -1,0 +1,141 @@
+"""What it costs a service to report a failure, on its own thread: `RecoveryClient.report` beside Celery's `send_task`.
+
+With the broker running, refusing connections, and hanging (it accepts them and never answers).
+"""
+
+import contextlib
+import multiprocessing
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from celery import Celery
+
+from benchmarks.results import Result, progress, summed
+from benchmarks.run import run
+from recovery.client import RecoveryClient
+from tests.support import ValkeyServer
+
+NAME = "client"
+CALLS, CALLS_AWAY = 1_000, 20
+PAUSE = 0.001
+"""Seconds between two calls: a service that is broken all the time still does something else."""
+TARGET_AWAY = 1.0
+"""Seconds that a call may take while the broker is away."""
+PATIENCE = 8.0
+"""Seconds after which a call that does not return is given up."""
+FAILURE = {"service": "quick", "category": "service_unavailable", "message": "benchmark"}
+
+
+def measure() -> list[Result]:
+    """Return microseconds per call with the broker running, and seconds with the broker away."""
+    progress(f"{NAME}: {CALLS} reports, then with the broker away")
+    with tempfile.TemporaryDirectory(prefix="rcv-") as made:
+        server = ValkeyServer(Path(made))
+        server.start()
+        try:
+            return [*_running(server), *_away(server)]
+        finally:
+            server.kill()
+
+
+def _running(server: ValkeyServer) -> list[Result]:
+    celery = [seconds * 1e6 for seconds in _calls(_send_task, server.url, CALLS)]
+    client = [seconds * 1e6 for seconds in _calls(_client_report, server.url, CALLS)]
+    raised = [seconds * 1e6 for seconds in _calls(_client_exception, server.url, CALLS)]
+    floor = sorted(celery)[len(celery) // 2]
+    return [
+        summed(NAME, "Celery send_task", celery, "µs"),
+        summed(NAME, "RecoveryClient.report, a text", client, "µs", floor, "target: cheaper than send_task"),
+        summed(NAME, "RecoveryClient.report, an exception with its stack", raised, "µs", floor),
+    ]
+
+
+def _away(server: ValkeyServer) -> list[Result]:
+    refused = f"unix://{server.home / 'nobody.sock'}"
+    results = []
+    for state, url in (("refusing", refused), ("hanging", server.url)):
+        with _frozen(server, state == "hanging"):
+            ours = _calls(_client_report, url, CALLS_AWAY)
+            theirs = _calls(_send_task, url, 1)
+        given_up = f"given up after {PATIENCE:g} s" if theirs[0] >= PATIENCE else "then it raises"
+        results += [
+            Result(NAME, f"broker {state}: longest RecoveryClient.report", max(ours), "s", TARGET_AWAY, f"n={len(ours)}"),
+            Result(NAME, f"broker {state}: Celery send_task", theirs[0], "s", note=given_up),
+        ]
+    return results
+
+
+@contextmanager
+def _frozen(server: ValkeyServer, frozen: bool) -> Iterator[None]:  # noqa: FBT001
+    if frozen:
+        server.signal(signal.SIGSTOP)
+    yield
+    if frozen:
+        server.signal(signal.SIGCONT)
+
+
+def _calls(prepare: Callable[[str], Callable[[], object]], url: str, count: int) -> list[float]:
+    """Time `count` calls in a process of their own, which is killed if one of them does not return."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_time_calls, args=(prepare, url, count, sender), daemon=True)
+    process.start()
+    began: float | None = None
+    try:
+        assert receiver.poll(30), "the process did not start"
+        receiver.recv()
+        began = time.monotonic()
+        return list(receiver.recv()) if receiver.poll(PATIENCE + count * 0.1) else [time.monotonic() - began]
+    finally:
+        process.kill()
+        process.join()
+        receiver.close()
+        sender.close()
+
+
+def _time_calls(prepare: Callable[[str], Callable[[], object]], url: str, count: int, answer: Any) -> None:
+    call = prepare(url)
+    answer.send("ready")
+    times = []
+    for _ in range(count):
+        time.sleep(PAUSE)
+        began = time.perf_counter()
+        with contextlib.suppress(Exception):  # how long it takes to fail is the question
+            call()
+        times.append(time.perf_counter() - began)
+    answer.send(times)
+
+
+def _send_task(url: str) -> Callable[[], object]:
+    app = Celery("producer", broker=url.replace("unix://", "redis+socket://"))
+    return lambda: app.send_task("recovery.report_failure", kwargs=FAILURE, queue="failures")
+
+
+def _client_report(url: str) -> Callable[[], object]:
+    client = RecoveryClient(url, spool=tempfile.mkdtemp(prefix="rcv-spool-"))
+    return lambda: client.report("quick", "benchmark", category="service_unavailable")
+
+
+def _client_exception(url: str) -> Callable[[], object]:
+    client = RecoveryClient(url, spool=tempfile.mkdtemp(prefix="rcv-spool-"))
+
+    def fail() -> None:
+        raise ValueError("benchmark")
+
+    def call() -> str:
+        try:
+            fail()
+        except ValueError as error:
+            return client.report("quick", error, category="service_unavailable")
+        return ""
+
+    return call
+
+
+if __name__ == "__main__":
+    run([], [measure])

@@ -1,0 +1,30 @@
+"""Runs benchmarks and prints the table: all of them, or one on a platform of its own."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from benchmarks.results import Result, print_table, progress
+from benchmarks.stage import measured
+from tests.stage import Stage
+
+OnStage = Callable[[Stage], list[Result]]
+"""A benchmark that needs a running platform."""
+
+
+def run(on_stage: Sequence[OnStage], without: Sequence[Callable[[], list[Result]]] = ()) -> None:
+    """Run them one after another, nothing beside, and print what came out."""
+    began = time.monotonic()
+    results: list[Result] = []
+    if on_stage:
+        progress("starting the platform")
+        with measured() as stage:
+            for measure in on_stage:
+                results += measure(stage)
+    for free in without:
+        results += free()
+    print_table(results, time.monotonic() - began)
+
+
+def alone(measure: OnStage) -> None:
+    """Run one benchmark that needs a platform."""
+    run([measure])
