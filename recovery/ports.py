@@ -170,6 +170,8 @@ class Strategy(Protocol):
     """Estimate used until a service has a history."""
     options: type[BaseModel]
     """Validates `[services.X.remedies.<name>]`."""
+    lapses: bool
+    """Whether what it leaves in place ends by itself after `mitigates_for` seconds; otherwise it stays until it is reverted."""
 
     def refuses(self, service: ServiceDeclaration, category: Category) -> str | None:
         """Return why it cannot help this service with this category of failure, None when it can."""
@@ -306,7 +308,7 @@ class RecoveryStore(Protocol):
 
         Also merged, when `failure` is given: into the newest closed recovery of the service with the same fingerprint whose
         `quiet_until` lies after `recovery.created_at` (guard `quiet_period`, `until` = its `quiet_until`). Without a failure an
-        open recovery is returned as it is, as MERGED. Opening one ends the quiet of all earlier ones of its service.
+        open recovery is returned as it is, as MERGED.
 
         Merging stores the failure, adds 1 to `failures`, sets `last_failure_at`, raises the severity if the new one is worse,
         moves `first_evidence_at` never, and records one MERGE decision per fingerprint and recovery (guard
@@ -327,7 +329,7 @@ class RecoveryStore(Protocol):
         ...
 
     def due(self, now: datetime, limit: int) -> list[str]:
-        """Return ids of open recoveries whose `due_at` has come, most severe and oldest first."""
+        """Return ids of open recoveries whose `due_at` has come, those that wait longest first, so that none is passed over for ever."""
         ...
 
     def latest_failure(self, recovery_id: str) -> Failure | None:
@@ -349,8 +351,9 @@ class RecoveryStore(Protocol):
 
         Returns the stored recovery (version + 1), or None when somebody else was faster and nothing was written. `failures`,
         `last_failure_at`, `severity` and `cancel_requested` are kept as they are in the row. `attempt` is inserted or
-        replaced; `mitigation` is put in place (replacing one of the same service and strategy), `ended` is removed. A decision
-        that repeats the newest one of its service only counts up, as in `record`.
+        replaced, and the first one ends the quiet of all earlier recoveries of its service; `mitigation` is put in place
+        (replacing one of the same service and strategy), `ended` is removed. A decision that repeats the newest one of its
+        service only counts up, as in `record`.
         """
         ...
 
@@ -391,7 +394,7 @@ class RecoveryStore(Protocol):
         ...
 
     def busy(self, now: datetime) -> dict[str, datetime | None]:
-        """Return the services that need no new report: with an open recovery (None) or quiet until the given time after `now`."""
+        """Return what needs no new report: services with an open recovery (None), fingerprints quiet after `now` (until when)."""
         ...
 
     def record(self, decisions: Sequence[Decision] = (), events: Sequence[Event] = ()) -> None:

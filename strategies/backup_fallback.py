@@ -73,6 +73,7 @@ class BackupFallback:
     priority = 50
     typical_seconds = 5.0
     options: type[BaseModel] = BackupFallbackOptions
+    lapses = False
 
     def __init__(self, collaborators: Collaborators) -> None:
         self._collaborators = collaborators
@@ -85,9 +86,11 @@ class BackupFallback:
 
     def steps(self, context: AttemptContext, action: Action) -> Sequence[StepWork]:
         """Return the steps of the declared mode; a restored file is not taken back, its original is kept beside it."""
+        endpoints = self._collaborators.endpoints
+        if action is Action.REVERT and self.name not in context.service.remedies:
+            return (switch.back_step(context, endpoints),)  # it was declared when callers were switched
         options = self._options(context.service)
         if options.endpoints:
-            endpoints = self._collaborators.endpoints
             if action is Action.REVERT:
                 return (switch.back_step(context, endpoints),)
             choices = [switch.Choice(endpoint.name, endpoint.url, endpoint.check) for endpoint in options.endpoints]
@@ -96,11 +99,15 @@ class BackupFallback:
 
     def verify_with(self, service: ServiceDeclaration, action: Action) -> tuple[str, ...] | None:
         """Verify restored data with the service's own checks, a switch with the declared ones (the primary is still sick)."""
+        if action is Action.REVERT:
+            return None
         options = self._options(service)
-        return options.verify if options.endpoints and action is Action.APPLY else None
+        return options.verify if options.endpoints else None
 
     def mitigates_for(self, service: ServiceDeclaration) -> float | None:
-        """Return the TTL of a switched endpoint, None for restored data."""
+        """Return the TTL of a switched endpoint, None for restored data and where nothing is declared any more."""
+        if self.name not in service.remedies:
+            return None
         options = self._options(service)
         return options.ttl if options.endpoints else None
 

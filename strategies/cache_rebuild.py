@@ -50,6 +50,7 @@ class CacheRebuild:
     priority = 70
     typical_seconds = 3.0
     options: type[BaseModel] = CacheRebuildOptions
+    lapses = True
 
     def __init__(self, _collaborators: Collaborators) -> None:
         """Need nothing: the cache and its source are in the options."""

@@ -43,6 +43,7 @@ class CircuitReset:
     priority = 60
     typical_seconds = 2.0
     options: type[BaseModel] = CircuitResetOptions
+    lapses = True
 
     def __init__(self, collaborators: Collaborators) -> None:
         self._breakers = collaborators.breakers

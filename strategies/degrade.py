@@ -47,6 +47,7 @@ class Degrade:
     priority = 40
     typical_seconds = 1.0
     options: type[BaseModel] = DegradeOptions
+    lapses = True
 
     def __init__(self, collaborators: Collaborators) -> None:
         self._degradations = collaborators.degradations

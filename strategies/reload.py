@@ -27,6 +27,7 @@ class Reload:
     priority = 80
     typical_seconds = 1.0
     options: type[BaseModel] = ReloadOptions
+    lapses = True
 
     def __init__(self, collaborators: Collaborators) -> None:
         self._collaborators = collaborators

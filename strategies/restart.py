@@ -30,6 +30,7 @@ class Restart:
     priority = 100
     typical_seconds = 3.0
     options: type[BaseModel] = RestartOptions
+    lapses = True
 
     def __init__(self, collaborators: Collaborators) -> None:
         self._collaborators = collaborators

@@ -12,7 +12,7 @@ from recovery.engine.desk import Desk
 from recovery.engine.executor import Executor
 from recovery.engine.reaper import Reaper
 from recovery.models import Action, Attempt, Category, Failure, JsonObject, ServiceState, Status
-from recovery.ports import AttemptContext, Directive, Execute, Finding, StepWork, Strategy
+from recovery.ports import AttemptContext, Directive, Execute, Finding, StepWork, Store, Strategy
 from recovery.registry import Registry
 from recovery.store.memory import MemoryCooldowns, MemoryStore
 
@@ -34,6 +34,7 @@ class FakeStrategy:
     typical_seconds: float = 3.0
     options: type[BaseModel] = NoOptions
     holds: float | None = None
+    lapses: bool = True
     step_names: tuple[str, ...] = ("one", "two")
     during: dict[str, Callable[[], None]] = field(default_factory=dict)
     took_effect: Callable[[str], bool] = lambda _step: False
@@ -82,10 +83,15 @@ class World:
         web = ServiceDeclaration.model_validate(declared | {"plan": {"service_unavailable": strategies}} | service)
         services = {"web": web, "db": ServiceDeclaration(name="db", checks=(check,))}
         self.fleet = Fleet(version="v1", platform=PlatformDeclaration.model_validate(platform or {}), services=services)
-        self.desk = Desk(self.store, self.registry, lambda: self.fleet, self.clock, later=("scale",))
-        self.coordinator = Coordinator(self.store, self.cooldowns, self.registry, lambda: self.fleet, self.clock)
+        self.use(self.store)
+
+    def use(self, store: Store) -> None:
+        """Let everything work on `store` from now on."""
+        self.at_work = store
+        self.desk = Desk(store, self.registry, lambda: self.fleet, self.clock, later=("scale",))
+        self.coordinator = Coordinator(store, self.cooldowns, self.registry, lambda: self.fleet, self.clock)
         self.executor = self.worker("worker-1")
-        self.reaper = Reaper(self.store, self.coordinator, self.clock)
+        self.reaper = Reaper(store, self.coordinator, self.registry, self.clock)
 
     def clock(self) -> datetime:
         return self.now
@@ -94,7 +100,7 @@ class World:
         self.now += timedelta(seconds=seconds)
 
     def worker(self, node: str) -> Executor:
-        return Executor(self.store, self.registry, lambda: self.fleet, self._probe, self.clock, node)
+        return Executor(self.at_work, self.registry, lambda: self.fleet, self._probe, self.clock, node)
 
     def _probe(self, checks: Sequence[str]) -> dict[str, Finding]:
         return {name: Finding(self.healthy, "" if self.healthy else "connection refused") for name in checks}

@@ -90,7 +90,7 @@ def assemble(settings: Settings) -> Platform:
         coordinator=coordinator,
         executor=Executor(store, strategies, source.current, probe, utcnow, node),
         desk=Desk(store, strategies, source.current, utcnow, later=PLANNED, estimate=history.typical_seconds),
-        reaper=Reaper(store, coordinator, utcnow),
+        reaper=Reaper(store, coordinator, strategies, utcnow),
         sweeper=Sweeper(store, checks, heartbeats, utcnow, busy=lambda: store.busy(utcnow())),
         history=history,
     )

@@ -65,7 +65,7 @@ def healthy_again(facts: Facts) -> Verdict | None:
     """Do nothing about a failure that was over before anything was done, such as one reported late."""
     if facts.recovery.kind is not Kind.AUTOMATIC or facts.failure is None or facts.recovery.attempt:
         return None
-    well_since, seen = facts.well_since(), facts.failure.occurred_at
+    well_since, seen = facts.well_since(), facts.recovery.last_failure_at or facts.failure.occurred_at
     if well_since is None or well_since <= seen:
         return None
     reason = f"{facts.service.name} is healthy since {well_since:%H:%M:%S}, after this failure of {seen:%H:%M:%S}"
@@ -122,6 +122,11 @@ def cooling(facts: Facts, planned: PlannedAttempt, left: float) -> Verdict:
     until = facts.now + timedelta(seconds=left)
     reason = f"{planned.strategy} on {facts.service.name} is cooling down: {left:.1f} s left of {wanted:g} s"
     return Verdict(Choice.SKIP, "cooldown", reason, until, {"seconds_left": round(left, 3), "cooldown": wanted})
+
+
+def not_installed(planned: PlannedAttempt) -> Verdict:
+    """Return the verdict for a strategy that was there when the plan was made, such as before an upgrade."""
+    return Verdict(Choice.SKIP, "not_installed", f"strategy '{planned.strategy}' is no longer installed")
 
 
 SERVICE_GUARDS: tuple[ServiceGuard, ...] = (unmanaged, unrecoverable, healthy_again, dry_run, dependency_down)

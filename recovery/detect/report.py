@@ -6,7 +6,7 @@ from datetime import datetime
 
 from recovery.config.fleet import ServiceDeclaration
 from recovery.detect.verdict import judge, sick_checks, status_of
-from recovery.models import Category, CheckState, Event, Failure, JsonObject, Sample, ServiceState, Status
+from recovery.models import Category, CheckState, Event, Failure, JsonObject, Sample, ServiceState, Status, fingerprint_of
 
 PRESSURE_EVENTS = {
     Category.MEMORY_PRESSURE: "health:high_memory",
@@ -83,11 +83,9 @@ def _failing_now(one: Judged) -> list[CheckState]:
     return [state for state in sick_checks(one.declaration, one.new) if state.check in one.samples and state.failures]
 
 
-def _is_busy(service: str, seen_at: datetime, busy: Mapping[str, datetime | None]) -> bool:
-    if service not in busy:
-        return False
-    until = busy[service]
-    return until is None or seen_at < until
+def _is_busy(names: Sequence[str], seen_at: datetime, busy: Mapping[str, datetime | None]) -> bool:
+    ends = [busy[name] for name in names if name in busy]
+    return any(until is None or seen_at < until for until in ends)
 
 
 def failure_of(one: Judged, busy: Sequence[Mapping[str, datetime | None]]) -> Failure | None:
@@ -97,7 +95,7 @@ def failure_of(one: Judged, busy: Sequence[Mapping[str, datetime | None]]) -> Fa
 
     Args:
         one: the service.
-        busy: mappings from services to the moment until which evidence against them does not count; None: always.
+        busy: mappings from services or fingerprints to the moment until which evidence of them does not count; None: always.
     """
     service = one.declaration
     failing = _failing_now(one)
@@ -105,7 +103,8 @@ def failure_of(one: Judged, busy: Sequence[Mapping[str, datetime | None]]) -> Fa
         return None
     telling = failing[0]
     seen_at = one.samples[telling.check].at
-    if any(_is_busy(service.name, seen_at, then) for then in busy):
+    names = (service.name, fingerprint_of(service.name, telling.category))
+    if any(_is_busy(names, seen_at, then) for then in busy):
         return None
     severities = [check.severity for check in service.checks if any(state.check == check.name for state in failing)]
     checks: JsonObject = {state.check: state.message for state in failing}

@@ -45,8 +45,8 @@ class Sweeper:
         kinds: the known kinds of checks.
         heartbeats: the last signs of life.
         clock: the time.
-        busy: returns, by service, until when failures of it are not to be reported: None while a recovery is open,
-            else a moment; a failure seen before that moment is not reported. Asked before and after the probes: what
+        busy: returns, by service or fingerprint, until when its failures are not to be reported: None while a recovery is
+            open, else a moment; a failure seen before that moment is not reported. Asked before and after the probes: what
             was seen while a recovery was at work is no evidence against what it achieved.
         concurrency: probes in flight at once.
     """

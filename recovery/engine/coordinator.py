@@ -91,7 +91,8 @@ class Coordinator:
         facts = gather(self._store, self._cooldowns, fleet, recovery, now)
         last = attempts[-1] if attempts else None
         if last and last.outcome in DONE_WELL:
-            return moves.succeed(facts, last, self._strategies[last.strategy].mitigates_for(facts.service))
+            known = last.strategy in self._strategies
+            return moves.succeed(facts, last, self._strategies[last.strategy].mitigates_for(facts.service) if known else None)
         if recovery.cancel_requested:
             return self._cancelled(recovery, last, now)
         verdict = object_to_service(facts)
@@ -102,7 +103,7 @@ class Coordinator:
         return self._choose(facts, attempts)
 
     def _choose(self, facts: Facts, attempts: list[Attempt]) -> Move:
-        chosen = moves.choose(facts, attempts)
+        chosen = moves.choose(facts, attempts, self._strategies)
         if chosen.planned is not None:
             number = len(attempts) + 1
             left = self._lock(facts, chosen.planned, number)
@@ -132,22 +133,29 @@ class Coordinator:
             return self._cancelled(recovery, current, now)
         if recovery.due_at and recovery.due_at > now:
             return None
-        return moves.send(recovery, current, now + RESEND_AFTER)
+        gone = self._gone(current)
+        return self._park(recovery, current, now, gone) if gone else moves.send(recovery, current, now + RESEND_AFTER)
 
     def _watch(self, recovery: Recovery, current: Attempt, now: datetime) -> Move | None:
         """A worker has the attempt: leave it alone while its lease lives, hand it to another one afterwards."""
         lease = self._store.lease_of(recovery.service)
         if lease and lease.recovery_id == recovery.id and lease.until > now:
             return moves.wait(recovery, lease.until) if recovery.due_at is None or recovery.due_at <= now else None
-        if current.runs < self._fleet().platform.max_runs:
+        gone = self._gone(current)
+        if not gone and current.runs < self._fleet().platform.max_runs:
             return moves.send(recovery, current, now + RESEND_AFTER)
-        return self._park(recovery, current, now)
+        return self._park(recovery, current, now, gone or f"{current.strategy} lost its worker {current.runs} times")
 
-    def _park(self, recovery: Recovery, current: Attempt, now: datetime) -> Move | None:
-        """Give an attempt up that took its workers down; the next fence locks out any of them that was only frozen."""
+    def _gone(self, current: Attempt) -> str | None:
+        """Return why no worker can take the attempt up any more, None if one can: the configuration may have changed meanwhile."""
+        if current.service not in self._fleet().services:
+            return f"{current.service} is no longer declared"
+        return None if current.strategy in self._strategies else f"strategy '{current.strategy}' is no longer installed"
+
+    def _park(self, recovery: Recovery, current: Attempt, now: datetime, reason: str) -> Move | None:
+        """Give an attempt up that nobody can finish; the next fence locks out any worker that was only frozen."""
         if self._store.acquire_lease(recovery.service, recovery.id, "coordinator", now, now) is None:
             return None
-        reason = f"{current.strategy} lost its worker {current.runs} times"
         lost = replace(current, state=AttemptState.FINISHED, outcome=Outcome.FAILED, reason=reason, finished_at=now)
         return replace(moves.wait(recovery, now, reason=reason), attempt=lost)
 

@@ -5,7 +5,7 @@ Nothing is executed here. A report chooses a plan from what the operator declare
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime
 
 from pydantic import ValidationError
 
@@ -13,17 +13,16 @@ from recovery.config.fleet import Fleet, ServiceDeclaration
 from recovery.decide.planner import Estimate, no_history, plan, plan_one, plan_restore
 from recovery.errors import FailureInvalid, RecoveryNotFound, ServiceNotFound, StrategyUnavailable, nearest
 from recovery.models import (
-    Action,
     Category,
     Event,
     Failure,
     JsonObject,
     Kind,
     Mitigation,
-    Outcome,
     Plan,
     Recovery,
     RecoveryState,
+    ServiceState,
     Severity,
     Status,
     fingerprint_of,
@@ -121,35 +120,37 @@ class Desk:
         return self._open(replace(draft, id=recovery_id or draft.id, force=force, dry_run=dry_run))
 
     def restore(self, mitigation: Mitigation) -> Accepted | None:
-        """Open a scheduled recovery that takes a mitigation away; None while another one is open or a restore just failed."""
-        now = self._clock()
-        if self._store.open_recovery_of(mitigation.service) is not None:
-            return None
-        fleet = self._fleet()
-        recent = self._store.attempts_of(mitigation.service, now - timedelta(seconds=fleet.platform.retry_failed_after))
-        if any(attempt.action is Action.REVERT and attempt.outcome is Outcome.FAILED for attempt in recent):
-            return None
+        """Open a scheduled recovery that takes a mitigation away; None while another one is open or the last one is quiet.
+
+        A restore that failed, was held back or cancelled is quiet for the platform's `retry_failed_after`.
+        """
         declared = self._service(mitigation.service)
         message = f"healthy again: end {mitigation.strategy}"
-        return self._open(self._draft(Kind.SCHEDULED, declared, Category.UNKNOWN, plan_restore(mitigation, self._strategies), message))
+        draft = self._draft(Kind.SCHEDULED, declared, Category.UNKNOWN, plan_restore(mitigation, self._strategies), message)
+        busy = self._store.busy(draft.created_at)
+        return None if draft.service in busy or draft.fingerprint in busy else self._open(draft)
 
     def restore_all(self) -> list[Accepted]:
         """Open a restore for every mitigation whose service has been healthy for its `healthy_for` seconds."""
-        fleet, now = self._fleet(), self._clock()
-        mitigations = self._store.mitigations()
+        mitigations = [put for put in self._store.mitigations() if put.strategy in self._strategies]
         if not mitigations:
             return []
-        states = self._store.service_states()
-        ready = [
-            mitigation
-            for mitigation in mitigations
-            if (declared := fleet.services.get(mitigation.service))
-            and (state := states.get(mitigation.service))
-            and state.status is Status.HEALTHY
-            and state.since
-            and (now - state.since).total_seconds() >= declared.healthy_for
-        ]
+        states, now = self._store.service_states(), self._clock()
+        ready = [put for put in mitigations if self._is_over(put, states.get(put.service), now)]
         return [accepted for mitigation in ready if (accepted := self.restore(mitigation))]
+
+    def _is_over(self, put: Mitigation, state: ServiceState | None, now: datetime) -> bool:
+        """Say whether the service does without its mitigation by now.
+
+        Checks that were green all along never saw what the mitigation is for: their health says nothing before its time is over.
+        """
+        declared = self._fleet().services.get(put.service)
+        if not declared or not state or state.status is not Status.HEALTHY or not state.since:
+            return False
+        if (now - state.since).total_seconds() < declared.healthy_for:
+            return False
+        cause = self._store.recovery(put.recovery_id)
+        return put.until <= now or cause is None or state.since >= cause.first_evidence_at
 
     def cancel(self, recovery_id: str, reason: str = "") -> Recovery:
         """Ask for an open recovery to end at the next step boundary.

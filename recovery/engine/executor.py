@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from recovery.config.fleet import Fleet, ServiceDeclaration
 from recovery.engine.renewal import kept_alive
-from recovery.engine.work import Result, Work
+from recovery.engine.work import INTERRUPTIONS, Result, Work
 from recovery.errors import Cancelled, DriverError, LeaseLost, StepFailed, StoreUnavailable
 from recovery.models import Attempt, AttemptState, Event, JsonObject, Lease, Outcome, Recovery, new_id
 from recovery.ports import Clock, Probe, Store, Strategy
@@ -99,7 +99,7 @@ class Executor:
     def _result_of(self, work: Work) -> Result:
         try:
             return work.perform()
-        except (LeaseLost, StoreUnavailable, MemoryError):
+        except INTERRUPTIONS:
             raise
         except (Cancelled, StepFailed, DriverError) as failed:
             return Result(Outcome.FAILED, failed.message)

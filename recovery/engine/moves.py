@@ -5,12 +5,12 @@ pending -> in_progress -> succeeded | failed
    +------------+-------> cancelled | suppressed
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from recovery.decide.facts import Facts
-from recovery.decide.guards import Verdict, object_to_strategy
+from recovery.decide.guards import Verdict, not_installed, object_to_strategy
 from recovery.models import (
     Action,
     Attempt,
@@ -186,14 +186,14 @@ class Chosen:
         return min((verdict.until for verdict in self.skipped if verdict.until), default=None)
 
 
-def choose(facts: Facts, tried: Sequence[Attempt]) -> Chosen:
-    """Return the first strategy of the plan that was not tried yet and that no guard objects to."""
+def choose(facts: Facts, tried: Sequence[Attempt], installed: Container[str]) -> Chosen:
+    """Return the first strategy of the plan that is `installed`, was not tried yet, and that no guard objects to."""
     done = {attempt.strategy for attempt in tried if attempt.state is AttemptState.FINISHED}
     skipped: list[tuple[str, Verdict]] = []
     for planned in facts.recovery.plan.attempts:
         if planned.strategy in done:
             continue
-        verdict = object_to_strategy(facts, planned)
+        verdict = object_to_strategy(facts, planned) if planned.strategy in installed else not_installed(planned)
         if verdict is None:
             return _chosen(facts, planned, skipped)
         skipped.append((planned.strategy, verdict))

@@ -1,15 +1,21 @@
 """Picks up what time has made due: unsent messages, waits that are over, leases that ran out, mitigations that ended. It never executes."""
 
 import logging
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from recovery.engine.coordinator import Coordinator
+from recovery.errors import StoreUnavailable
 from recovery.models import Event
-from recovery.ports import Clock, Directive, Store
+from recovery.ports import Clock, Directive, Store, Strategy
+from recovery.registry import Registry
 
 log = logging.getLogger(__name__)
 
 BATCH = 100
-"""Recoveries looked at per tick, most severe first; the rest is due at the next tick."""
+"""Recoveries looked at per tick, those that wait longest first; the rest is due at the next tick."""
+BROKEN_PAUSE = timedelta(seconds=10)
+"""How soon a recovery is looked at again that could not be advanced because of an error."""
 
 
 class Reaper:
@@ -18,30 +24,47 @@ class Reaper:
     Args:
         store: the authority.
         coordinator: makes the transitions.
+        strategies: say which mitigations end by themselves.
         clock: returns the current time.
     """
 
-    def __init__(self, store: Store, coordinator: Coordinator, clock: Clock) -> None:
+    def __init__(self, store: Store, coordinator: Coordinator, strategies: Registry[Strategy], clock: Clock) -> None:
         self._store = store
         self._coordinator = coordinator
+        self._strategies = strategies
         self._clock = clock
 
     def tick(self) -> list[Directive]:
-        """Advance every recovery that is due and return what to do next. One that breaks does not hold up the others."""
+        """Advance every recovery that is due and return what to do next. One that breaks does not hold up the others.
+
+        Raises `StoreUnavailable` if the store is away; what could be done before that is still returned if only Redis is.
+        """
         now = self._clock()
         self._end_mitigations()
         directives: list[Directive] = []
         for recovery_id in self._store.due(now, BATCH):
             try:
                 directives.append(self._coordinator.advance(recovery_id))
+            except StoreUnavailable as error:
+                log.warning("reaper.stopped recovery=%s: %s", recovery_id, error.message)
+                break
             except Exception:
                 log.exception("reaper.broke recovery=%s", recovery_id)
+                self._put_off(recovery_id, now)
         return directives
 
+    def _put_off(self, recovery_id: str, now: datetime) -> None:
+        """Look at a recovery that breaks less often, so that a crowd of them starves nobody."""
+        recovery = self._store.recovery(recovery_id)
+        if recovery is not None and recovery.state.is_open:
+            self._store.transition(recovery, replace(recovery, due_at=now + BROKEN_PAUSE))
+
     def _end_mitigations(self) -> None:
+        """Forget mitigations that have ended by themselves; the others stay until a restore has taken them away."""
         now = self._clock()
         for mitigation in self._store.mitigations():
-            if mitigation.until > now:
+            stays = mitigation.strategy in self._strategies and not self._strategies[mitigation.strategy].lapses
+            if mitigation.until > now or stays:
                 continue
             data = {"strategy": mitigation.strategy, "reason": "its time ran out"}
             ended = Event("degradation:changed", now, mitigation.service, mitigation.recovery_id, dict(data))

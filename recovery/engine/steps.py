@@ -47,6 +47,10 @@ class Journal:
             if row is None or not self._took_effect(row, work):
                 self._run(position, work)
 
+    def reached(self, position: int) -> bool:
+        """Say whether a step at `position` or later was begun."""
+        return max(self._rows, default=-1) >= position
+
     def note(self, position: int, name: str, result: JsonObject, *, ok: bool) -> None:
         """Write down something that has no side effect, such as the verification."""
         now = self._clock()
@@ -54,6 +58,8 @@ class Journal:
         self._write(Step(self._lease.recovery_id, self._attempt, position, name, state, self._lease.fence, now, now, result=result))
 
     def _took_effect(self, row: Step, work: StepWork) -> bool:
+        if row.name != work.name:
+            raise StepFailed(f"the steps changed with the configuration while they ran: '{row.name}' was begun where '{work.name}' is now")
         if row.state is StepState.FINISHED or (row.state is StepState.FAILED and work.optional):
             return True
         if row.state is StepState.FAILED:

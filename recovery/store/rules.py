@@ -100,6 +100,11 @@ def stored(row: Recovery, before: Recovery, after: Recovery) -> Recovery:
     )
 
 
+def begins(before: Recovery, after: Recovery) -> bool:
+    """Say whether a transition begins the first attempt: from then on, what earlier recoveries came to is out of date."""
+    return before.attempt == 0 and after.attempt > 0
+
+
 def repeat_key(decision: Decision) -> str:
     """Return 32 hex digits that equal decisions share: everything but time and the numbers in the reason."""
     reason = _NUMBER.sub("#", decision.reason)

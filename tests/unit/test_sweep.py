@@ -13,7 +13,7 @@ from pydantic import BaseModel, JsonValue
 from recovery.config.fleet import CheckDeclaration, Fleet, ServiceDeclaration
 from recovery.detect.probe import Target
 from recovery.detect.sweep import Sweeper, Swept, offset_of, targets_of
-from recovery.models import Category, CheckState, Event, Sample, ServiceState, Severity, Status
+from recovery.models import Category, CheckState, Event, Sample, ServiceState, Severity, Status, fingerprint_of
 from recovery.ports import CheckKind, Finding
 from recovery.registry import Registry
 from recovery.store.memory import MemoryStore
@@ -179,6 +179,16 @@ def test_a_service_with_an_open_recovery_or_a_hold_is_not_reported() -> None:
     reported = [{failure.service for failure in it.sweep().unhealthy} for _ in range(3)]
 
     assert reported == [{"feed"}, {"feed"}, {"feed", "mail"}]
+
+
+def test_a_fingerprint_that_is_quiet_does_not_hide_another_failure_of_its_service() -> None:
+    it = scene(shop=(check(), check("cache", category=Category.CACHE_CORRUPTION)))
+    it.breaks("shop.web")
+    it.busy = {fingerprint_of("shop", Category.SERVICE_UNAVAILABLE): NOON + timedelta(hours=1)}
+
+    assert it.sweep().unhealthy == ()
+    it.breaks("shop.cache")
+    assert [failure.category for failure in it.sweep().unhealthy] == [Category.CACHE_CORRUPTION]
 
 
 def test_evidence_from_before_the_end_of_a_hold_is_not_reported() -> None:

@@ -8,7 +8,7 @@ from recovery.errors import RecoveryError
 from recovery.models import Attempt, AttemptState, Decision, Event, Failure, Lease, Mitigation, Recovery, Step
 from recovery.ports import Accepted, Intake
 from recovery.store.memory.ledger import MemoryLedger
-from recovery.store.rules import PREFIX_LENGTH, absorbs, attempt_over, later, may_run, merge_decision, merged, stored
+from recovery.store.rules import PREFIX_LENGTH, absorbs, attempt_over, begins, later, may_run, merge_decision, merged, stored
 
 
 class MemoryRecoveries(MemoryLedger):
@@ -27,7 +27,6 @@ class MemoryRecoveries(MemoryLedger):
                 return Accepted(Intake.MERGED, self._merge(current, failure, recovery.created_at) if failure else current)
             if recovery.id in tables.recoveries:
                 raise RecoveryError(f"recovery {recovery.id} exists already", recovery_id=recovery.id)
-            self._end_quiet(recovery.service)
             tables.recoveries[recovery.id] = recovery
             if failure is not None:
                 tables.failures[failure.id] = (recovery.id, failure)
@@ -73,8 +72,9 @@ class MemoryRecoveries(MemoryLedger):
         return sorted(rows, key=lambda row: (row.severity.rank, row.created_at, row.id))
 
     def due(self, now: datetime, limit: int) -> list[str]:
-        """Return ids of open recoveries whose `due_at` has come, most severe and oldest first."""
-        return [row.id for row in self.open_recoveries() if row.due_at is not None and row.due_at <= now][:limit]
+        """Return ids of open recoveries whose `due_at` has come, those that wait longest first."""
+        due = [(row.due_at, row.id) for row in self.open_recoveries() if row.due_at is not None and row.due_at <= now]
+        return [recovery_id for _, recovery_id in sorted(due, key=lambda pair: pair[0])][:limit]
 
     def latest_failure(self, recovery_id: str) -> Failure | None:
         """Return the newest failure that was merged into a recovery."""
@@ -99,9 +99,12 @@ class MemoryRecoveries(MemoryLedger):
             row = tables.recoveries.get(before.id)
             if row is None or row.version != before.version:
                 return None
-            result = tables.recoveries[before.id] = stored(row, before, after)
+            result = stored(row, before, after)
+            tables.recoveries[before.id] = result
             if attempt is not None:
                 tables.attempts[attempt.recovery_id, attempt.number] = attempt
+            if begins(before, after):
+                self._end_quiet(before.service)
             if ended is not None:
                 tables.mitigations.pop((ended.service, ended.strategy), None)
             if mitigation is not None:
@@ -182,11 +185,13 @@ class MemoryRecoveries(MemoryLedger):
             return True
 
     def busy(self, now: datetime) -> dict[str, datetime | None]:
-        """Return the services that need no new report: with an open recovery (None) or quiet until the given time after `now`."""
+        """Return what needs no new report: services with an open recovery (None), and fingerprints that are quiet after `now`."""
         found: dict[str, datetime | None] = {}
         with self._tables.lock:
             rows = list(self._tables.recoveries.values())
         for row in rows:
-            if not row.state.is_open and row.quiet_until is not None and row.quiet_until > now:
-                found[row.service] = later(found.get(row.service), row.quiet_until)
-        return found | {row.service: None for row in rows if row.state.is_open}
+            if row.state.is_open:
+                found[row.service] = None
+            elif row.quiet_until is not None and row.quiet_until > now:
+                found[row.fingerprint] = later(found.get(row.fingerprint), row.quiet_until)
+        return found

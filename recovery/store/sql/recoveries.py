@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from recovery.errors import RecoveryError
 from recovery.models import Attempt, Decision, Event, Failure, Mitigation, Recovery, Severity
 from recovery.ports import Accepted, Intake
-from recovery.store.rules import PREFIX_LENGTH, later, merge_decision, merged, stored
+from recovery.store.rules import PREFIX_LENGTH, begins, later, merge_decision, merged, stored
 from recovery.store.schema import IS_CLOSED, IS_OPEN, attempts, failures, recoveries
 from recovery.store.sql.ledger import count, note
 from recovery.store.sql.mitigations import lift, put
@@ -26,7 +26,12 @@ _OPEN_OF = _RECOVERY.where(recoveries.c.service == bindparam("of"), IS_OPEN)
 _OPEN_OF_LOCKED = _OPEN_OF.with_for_update()
 _BY_ID_LOCKED = _BY_ID.with_for_update()
 _OPEN_ALL = _RECOVERY.where(IS_OPEN).order_by(*_URGENCY)
-_DUE = select(recoveries.c.id).where(IS_OPEN, recoveries.c.due_at <= bindparam("now")).order_by(*_URGENCY).limit(bindparam("how_many"))
+_DUE = (
+    select(recoveries.c.id)
+    .where(IS_OPEN, recoveries.c.due_at <= bindparam("now"))
+    .order_by(recoveries.c.due_at, *_URGENCY)
+    .limit(bindparam("how_many"))
+)
 _QUIET_FOR = (
     _RECOVERY.where(
         recoveries.c.service == bindparam("of"),
@@ -38,7 +43,7 @@ _QUIET_FOR = (
     .limit(1)
     .with_for_update()
 )
-_BUSY = select(recoveries.c.service, recoveries.c.quiet_until, recoveries.c.state).where(
+_BUSY = select(recoveries.c.service, recoveries.c.fingerprint, recoveries.c.quiet_until, recoveries.c.state).where(
     or_(IS_OPEN, recoveries.c.quiet_until > bindparam("now"))
 )
 _OWNER = select(failures.c.recovery_id).where(failures.c.failure_id == bindparam("of"))
@@ -101,7 +106,6 @@ class SqlRecoveries(Room):
             current = _one(connection, _QUIET_FOR, **quiet)
         if current is not None:
             return Accepted(Intake.MERGED, self._merge(connection, current, failure, recovery.created_at) if failure else current)
-        connection.execute(_END_QUIET, {"of": recovery.service})
         self._insert(connection, recovery)
         if failure is not None:
             self._add_failure(connection, recovery.id, failure)
@@ -149,7 +153,7 @@ class SqlRecoveries(Room):
             return load_all(Recovery, connection.execute(_OPEN_ALL))
 
     def due(self, now: datetime, limit: int) -> list[str]:
-        """Return ids of open recoveries whose `due_at` has come, most severe and oldest first."""
+        """Return ids of open recoveries whose `due_at` has come, those that wait longest first."""
         with self._reading() as connection:
             return list(connection.execute(_DUE, {"now": now, "how_many": limit}).scalars())
 
@@ -179,6 +183,8 @@ class SqlRecoveries(Room):
             connection.execute(_SET, {"of": before.id, **values_of(result)})
             if attempt is not None:
                 connection.execute(self._upsert(attempts), values_of(attempt))
+            if begins(before, after):
+                connection.execute(_END_QUIET, {"of": before.service})
             if ended is not None:
                 lift(connection, ended)
             if mitigation is not None:
@@ -192,14 +198,16 @@ class SqlRecoveries(Room):
             return _one(connection, _CANCEL, of=recovery_id, why=reason, now=now)
 
     def busy(self, now: datetime) -> dict[str, datetime | None]:
-        """Return the services that need no new report: with an open recovery (None) or quiet until the given time after `now`."""
+        """Return what needs no new report: services with an open recovery (None), and fingerprints that are quiet after `now`."""
         found: dict[str, datetime | None] = {}
         with self._reading() as connection:
             rows = connection.execute(_BUSY, {"now": now}).all()
-        for service, quiet_until, state in rows:
-            if not state.is_open:
-                found[service] = later(found.get(service), quiet_until)
-        return found | {service: None for service, _, state in rows if state.is_open}
+        for service, fingerprint, quiet_until, state in rows:
+            if state.is_open:
+                found[service] = None
+            else:
+                found[fingerprint] = later(found.get(fingerprint), quiet_until)
+        return found
 
 
 def failure_of(row: Any) -> Failure:

@@ -124,28 +124,34 @@ def test_quiet_ends_and_never_stops_a_recovery_without_a_failure(store: Store) -
     assert late.intake is Intake.OPENED
 
 
-def test_opening_a_recovery_ends_the_quiet_of_earlier_ones(store: Store) -> None:
+def test_the_first_attempt_of_a_recovery_ends_the_quiet_of_earlier_ones(store: Store) -> None:
     quiet = recovery(state=RecoveryState.FAILED, quiet_until=at(600))
     store.open_recovery(quiet, failure(), [], [])
     elsewhere = recovery("cart", state=RecoveryState.FAILED, quiet_until=at(600))
     store.open_recovery(elsewhere, failure("cart"), [], [])
 
     by_hand = store.open_recovery(recovery(created_at=at(10)), None, [], []).recovery
-    store.transition(by_hand, replace(by_hand, state=RecoveryState.SUCCEEDED, due_at=None))
+    assert store.recovery(quiet.id) == quiet, "one that does not act yet changes nothing"
+
+    begun = store.transition(by_hand, replace(by_hand, attempt=1))
+    assert begun
+    store.transition(begun, replace(begun, state=RecoveryState.SUCCEEDED, due_at=None))
 
     assert store.recovery(quiet.id) == replace(quiet, quiet_until=None)
-    assert store.busy(at(20)) == {"cart": at(600)}
+    assert store.busy(at(20)) == {elsewhere.fingerprint: at(600)}
     assert store.open_recovery(recovery(created_at=at(20)), failure(), [], []).intake is Intake.OPENED
 
 
-def test_busy_names_the_services_that_need_no_report(store: Store) -> None:
+def test_busy_names_what_needs_no_report(store: Store) -> None:
+    quiet = recovery("quiet", state=RecoveryState.FAILED, quiet_until=at(60))
+    both = recovery("both", state=RecoveryState.FAILED, quiet_until=at(60))
     store.open_recovery(recovery("open"), failure("open"), [], [])
-    store.open_recovery(recovery("quiet", state=RecoveryState.FAILED, quiet_until=at(60)), failure("quiet"), [], [])
-    store.open_recovery(recovery("both", state=RecoveryState.FAILED, quiet_until=at(60)), failure("both"), [], [])
+    store.open_recovery(quiet, failure("quiet"), [], [])
+    store.open_recovery(both, failure("both"), [], [])
     store.open_recovery(recovery("both", category=Category.CACHE), failure("both", category=Category.CACHE), [], [])
     store.open_recovery(recovery("over", state=RecoveryState.FAILED, quiet_until=at(10)), failure("over"), [], [])
 
-    assert store.busy(at(10)) == {"open": None, "quiet": at(60), "both": None}
+    assert store.busy(at(10)) == {"open": None, "both": None, quiet.fingerprint: at(60), both.fingerprint: at(60)}
 
 
 def test_an_id_is_found_by_a_unique_prefix_of_six_characters(store: Store) -> None:
@@ -163,7 +169,7 @@ def test_an_id_is_found_by_a_unique_prefix_of_six_characters(store: Store) -> No
     assert store.recovery("fedcba") is not None
 
 
-def test_open_and_due_recoveries_come_most_severe_and_oldest_first(store: Store) -> None:
+def test_open_recoveries_come_most_severe_first_due_ones_longest_due_first(store: Store) -> None:
     rows = [
         recovery("old", created_at=at(0), due_at=at(5)),
         recovery("critical", created_at=at(2), severity=Severity.CRITICAL, due_at=at(5)),
@@ -177,6 +183,7 @@ def test_open_and_due_recoveries_come_most_severe_and_oldest_first(store: Store)
     assert [row.service for row in store.open_recoveries()] == ["later", "critical", "old", "young"]
     assert store.due(at(5), 10) == [rows[1].id, rows[0].id, rows[2].id]
     assert store.due(at(5), 2) == [rows[1].id, rows[0].id]
+    assert store.due(at(6), 10)[-1] == rows[3].id, "critical, but due after the others"
     assert store.due(at(4), 10) == []
 
 
