@@ -5,6 +5,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from recovery.config.references import CheckMention
+
 
 def spelled(pattern: str, rule: str) -> AfterValidator:
     """Return a validator that requires `pattern` from the beginning of a text; `rule` completes "must be ..."."""
@@ -18,7 +20,8 @@ def spelled(pattern: str, rule: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-CheckName = Annotated[str, spelled(r"[^.\s]\S*\.\S+$", "the name of a check, 'service.check'")]
+CheckName = Annotated[str, spelled(r"[^.\s]\S*\.\S+$", "the name of a check, 'service.check'"), CheckMention()]
+"""The configuration refuses one that is not declared."""
 HttpAddress = Annotated[str, spelled(r"https?://[^/\s]+/?$", "an address such as 'http://127.0.0.1:9001'")]
 RedisUrl = Annotated[str, spelled(r"(rediss?|unix)://\S+$", "a URL that begins with 'redis://', 'rediss://' or 'unix://'")]
 SqlUrl = Annotated[str, spelled(r"[a-z0-9]+(\+[a-z0-9]+)?://", "an SQLAlchemy URL such as 'sqlite:///catalog.db'")]

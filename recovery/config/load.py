@@ -13,7 +13,7 @@ from recovery.config.kinds import Kinds
 from recovery.config.locate import Lines
 from recovery.config.problems import Problem, Report, refuse
 from recovery.config.reader import Reader
-from recovery.config.references import check_plans
+from recovery.config.references import check_mentions, check_plans
 from recovery.config.tree import plain, read_toml
 from recovery.config.validate import Text
 from recovery.models import JsonObject
@@ -73,6 +73,8 @@ def parse(
     platform = reader.platform(filled)
     services = reader.services(filled)
     check_plans(services, {name: kinds.refuses.get(name, lambda *_: None) for name in kinds.strategies}, report)
+    report.raise_errors()
+    check_mentions(services, kinds.strategies, report)
     report.raise_errors()
     version = hashlib.sha256(text.encode()).hexdigest()[:12]
     return Loaded(Fleet(version=version, platform=platform, services=services), report.warning_lines())

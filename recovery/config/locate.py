@@ -14,7 +14,7 @@ BASIC = re.compile(r'"(?:[^"\\\n]|\\.)*"')
 LITERAL = re.compile(r"'[^'\n]*'")
 LONG_BASIC = re.compile(r'"""(?:[^\\]|\\.)*?"{3,5}', re.DOTALL)
 LONG_LITERAL = re.compile(r"'''.*?'{3,5}", re.DOTALL)
-SCALAR = re.compile(r"[^,\]}#\n]*")
+SCALAR = re.compile(r"[^,\]}#\n]+")
 
 
 class Lines:

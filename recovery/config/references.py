@@ -1,7 +1,11 @@
 """Check what the declared services say about each other and about strategies: unknown names, cycles, plans that cannot act."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
+from typing import get_args
+
+from pydantic import BaseModel
 
 from recovery.config.fleet import ServiceDeclaration
 from recovery.config.locate import Where
@@ -24,6 +28,11 @@ PRODUCT_STRATEGIES = frozenset(
 
 MOST_CYCLES = 20
 """Cycles told at once; each takes a walk over the whole fleet to find."""
+
+
+@dataclass(frozen=True)
+class CheckMention:
+    """Marks, in the type of an option, text that must be the name of a declared check: `Annotated[str, CheckMention()]`."""
 
 
 def check_strategy(name: str, where: Where, known: Collection[str], report: Report) -> bool:
@@ -67,6 +76,37 @@ def check_plans(services: Mapping[str, ServiceDeclaration], known: Mapping[str, 
                     report.warn(where, f"'{name}' will be left out of this plan: {why}")
         if service.managed and not service.checks:
             report.warn(top, "has no checks: nothing will notice that it is sick, and no remedy can be verified")
+
+
+def check_mentions(services: Mapping[str, ServiceDeclaration], models: Mapping[str, type[BaseModel]], report: Report) -> None:
+    """Report remedies that name a check which nobody declares. The remedies must be valid."""
+    known = {f"{service.name}.{check.name}" for service in services.values() for check in service.checks}
+    for service in services.values():
+        for strategy, options in service.remedies.items():
+            for place, name in _mentions(models[strategy].model_validate(options)):
+                if name not in known:
+                    where = ("services", service.name, "remedies", strategy, *place)
+                    report.error(where, f"no check is called '{name}'{nearest(name, known)} (write SERVICE.CHECK)")
+
+
+def _mentions(options: BaseModel) -> Iterator[tuple[Where, str]]:
+    for key, field in type(options).model_fields.items():
+        value = getattr(options, key)
+        values = list(enumerate(value)) if isinstance(value, tuple | list) else []
+        is_marked = any(isinstance(each, CheckMention) for each in field.metadata) or _marks(field.annotation)
+        if is_marked and isinstance(value, str):
+            yield (key,), value
+        elif is_marked:
+            yield from (((key, position), item) for position, item in values)
+        for place, item in [((key,), value), *(((key, position), item) for position, item in values)]:
+            if isinstance(item, BaseModel):
+                yield from (((*place, *inner), name) for inner, name in _mentions(item))
+
+
+def _marks(annotation: object) -> bool:
+    if any(isinstance(each, CheckMention) for each in getattr(annotation, "__metadata__", ())):
+        return True
+    return any(_marks(inner) for inner in get_args(annotation))
 
 
 def _cycle(graph: Mapping[str, Collection[str]]) -> list[str]:

@@ -3,6 +3,7 @@
 import tomllib
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -72,6 +73,11 @@ def test_a_place_that_is_not_written_has_the_line_of_what_encloses_it() -> None:
 
 def test_windows_line_ends_count_once() -> None:
     assert Lines("a = 1\r\n\r\nb = 2\r\n").line(("b",)) == 3
+
+
+@pytest.mark.parametrize("text", ["a = [}", "a = {]", "a = [1, ", "a =", "[", "[[", '"', "a = {b", "a = ["])
+def test_a_text_that_is_no_toml_comes_to_an_end(text: str) -> None:
+    assert Lines(text).line(("z",)) is None
 
 
 @given(st.text(alphabet="ab.=[]{}\"'\\ \n\r#,1", max_size=60))
