@@ -51,7 +51,7 @@ def held(stage: Stage) -> str:
 def test_trigger_and_wait_tells_each_step_and_the_outcome(stage: Stage) -> None:
     before = stage.patients["web"].starts
 
-    told = stage.recovery("trigger", "web", "--strategy", "restart", "--wait", "--timeout", "60", "--reason", "test").stdout
+    told = stage.recovery("trigger", "web", "restart", "--wait", "--timeout", "60", "--reason", "test").stdout
 
     assert stage.patients["web"].starts == before + 1
     assert "has begun: restart." in told

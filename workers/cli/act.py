@@ -17,7 +17,7 @@ BROKER_TIMEOUT = 2.0
 
 @click.command(short_help="Start a recovery by hand.")
 @click.argument("service")
-@click.option("-s", "--strategy", help="Run this strategy only, instead of the service's plan.")
+@click.argument("strategy", required=False)
 @click.option("--force", is_flag=True, help="Pass over cooldown and attempt cap.")
 @click.option("--dry-run", is_flag=True, help="Decide and record, touch nothing.")
 @click.option("--reason", default="", help="Goes into the history.")
@@ -27,7 +27,7 @@ BROKER_TIMEOUT = 2.0
 def trigger(
     *, service: str, strategy: str | None, force: bool, dry_run: bool, reason: str, wait: bool, timeout: float | None, as_json: bool
 ) -> None:
-    """Start a recovery of SERVICE by hand."""
+    """Start a recovery of SERVICE by hand: with its plan for an unavailable service, or with STRATEGY alone."""
     from workers.cli.parts import Parts, require_strategy
     from workers.cli.render import print_json
 
