@@ -1,0 +1,116 @@
+"""README and docs hold to what is there: links, configuration, commands with their options, variables, tests named as proof."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from recovery.config.load import parse
+from recovery.settings import Settings
+from workers.cli import COMMANDS, recovery
+from workers.cli.parts import kinds
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+GROUP = click.Context(recovery)
+FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub makes of a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", FENCE.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """Every command line of ours in a page: in consoles after `$`, and in backticks."""
+    found = re.findall(r"^\$ (.*)$", text, re.MULTILINE) + re.findall(r"`([^`\n]+)`", FENCE.sub("", text))
+    for line in found:
+        ours = re.match(r"(?:celery -A workers )?recovery ([a-z].*)", line)
+        if ours:
+            yield shlex.split(ours.group(1), comments=True)
+
+
+def without_brackets(words: list[str]) -> list[str]:
+    return [word.strip("[]") for word in words]
+
+
+@pages
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", FENCE.sub("", page.read_text())):
+        if target.startswith("https://"):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        assert file.is_file(), f"{page.name} links to {target}"
+        assert not anchor or anchor in anchors(file), f"{page.name} links to {target}"
+
+
+@pages
+def test_every_configuration_can_be_loaded(page: Path, tmp_path: Path) -> None:
+    """A block that is not a whole recovery.toml is marked with `toml fragment`."""
+    for text in re.findall(r"^```toml\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+        loaded = parse(text, kinds(), file=page.name, folder=tmp_path, environ={})
+
+        assert loaded.fleet.services
+
+
+@pages
+def test_every_command_exists_with_its_options(page: Path) -> None:
+    for words in commands(page.read_text()):
+        assert words[0] in COMMANDS, f"{page.name}: recovery {' '.join(words)}"
+        command = recovery.get_command(GROUP, words[0])
+        assert command is not None
+        known = {name for parameter in command.get_params(GROUP) for name in parameter.opts}
+        options = {word.partition("=")[0] for word in without_brackets(words[1:]) if re.match(r"--?[a-z]", word.strip("[]"))}
+        assert options <= known, f"{page.name}: recovery {' '.join(words)}"
+
+
+@pages
+def test_every_variable_is_read_by_somebody(page: Path) -> None:
+    settings = {f"RECOVERY_{name.upper()}" for name in Settings.model_fields}
+    others = {"RECOVERY_DEBUG": "workers/cli/edge.py", "RECOVERY_PIDFILE": "strategies", "RECOVERY_CONFIG_DIR": "docker-compose.yml"}
+    named = set(re.findall(r"(?<![A-Z_])RECOVERY_[A-Z_]+[A-Z]", page.read_text())) - {"RECOVERY_COMPLETE"}
+
+    assert named <= settings | set(others)
+    for name in named & set(others):
+        place = ROOT / others[name]
+        files = [place] if place.is_file() else list(place.rglob("*.py"))
+        assert any(name in file.read_text() for file in files), name
+
+
+def test_every_setting_is_documented() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
+
+    assert [name for name in Settings.model_fields if f"`RECOVERY_{name.upper()}`" not in text] == []
+
+
+def test_every_test_that_is_named_as_proof_exists() -> None:
+    there = {name for file in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"def (test_\w+)", file.read_text())}
+
+    assert set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "architecture.md").read_text())) <= there
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "index.md").read_text()
+
+    assert [page.name for page in (ROOT / "docs").glob("*.md") if f"({page.name})" not in index and page.name != "index.md"] == []
+
+
+def test_the_key_table_names_every_redis_key_of_ours() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    code = "\n".join(
+        file.read_text()
+        for folder in ("recovery", "workers", "strategies")
+        for file in (ROOT / folder).rglob("*.[pl][yu]*")
+        if file.suffix in {".py", ".lua"}
+    )
+    events = ("recovery:opened", "recovery:started", "recovery:action", "recovery:recovered")
+    keys = {key.rstrip(":") for key in re.findall(r"['\"](recovery:[a-z:]+)", code) if key not in events}
+
+    assert keys
+    assert [key for key in sorted(keys) if key != "recovery" and key not in text] == []
