@@ -28,6 +28,8 @@ TARGET_AWAY = 1.0
 """Seconds that a call may take while the broker is away."""
 PATIENCE = 8.0
 """Seconds after which a call that does not return is given up."""
+Prepare = Callable[[str, Path], Callable[[], object]]
+"""Makes the call that is timed, from the URL of the broker and a folder."""
 FAILURE = {"service": "quick", "category": "service_unavailable", "message": "benchmark"}
 
 
@@ -44,9 +46,10 @@ def measure() -> list[Result]:
 
 
 def _running(server: ValkeyServer) -> list[Result]:
-    celery = [seconds * 1e6 for seconds in _calls(_send_task, server.url, CALLS)]
-    client = [seconds * 1e6 for seconds in _calls(_client_report, server.url, CALLS)]
-    raised = [seconds * 1e6 for seconds in _calls(_client_exception, server.url, CALLS)]
+    celery, client, raised = (
+        [seconds * 1e6 for seconds in _calls(prepare, server.url, server.home, CALLS)]
+        for prepare in (_send_task, _client_report, _client_exception)
+    )
     floor = sorted(celery)[len(celery) // 2]
     return [
         summed(NAME, "Celery send_task", celery, "µs"),
@@ -60,8 +63,8 @@ def _away(server: ValkeyServer) -> list[Result]:
     results = []
     for state, url in (("refusing", refused), ("hanging", server.url)):
         with _frozen(server, state == "hanging"):
-            ours = _calls(_client_report, url, CALLS_AWAY)
-            theirs = _calls(_send_task, url, 1)
+            ours = _calls(_client_report, url, server.home, CALLS_AWAY)
+            theirs = _calls(_send_task, url, server.home, 1)
         given_up = f"given up after {PATIENCE:g} s" if theirs[0] >= PATIENCE else "then it raises"
         results += [
             Result(NAME, f"broker {state}: longest RecoveryClient.report", max(ours), "s", TARGET_AWAY, f"n={len(ours)}"),
@@ -79,11 +82,11 @@ def _frozen(server: ValkeyServer, frozen: bool) -> Iterator[None]:  # noqa: FBT0
         server.signal(signal.SIGCONT)
 
 
-def _calls(prepare: Callable[[str], Callable[[], object]], url: str, count: int) -> list[float]:
+def _calls(prepare: Prepare, url: str, folder: Path, count: int) -> list[float]:
     """Time `count` calls in a process of their own, which is killed if one of them does not return."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_time_calls, args=(prepare, url, count, sender), daemon=True)
+    process = context.Process(target=_time_calls, args=(prepare, url, folder, count, sender), daemon=True)
     process.start()
     began: float | None = None
     try:
@@ -98,8 +101,8 @@ def _calls(prepare: Callable[[str], Callable[[], object]], url: str, count: int)
         sender.close()
 
 
-def _time_calls(prepare: Callable[[str], Callable[[], object]], url: str, count: int, answer: Any) -> None:
-    call = prepare(url)
+def _time_calls(prepare: Prepare, url: str, folder: Path, count: int, answer: Any) -> None:
+    call = prepare(url, folder)
     answer.send("ready")
     times = []
     for _ in range(count):
@@ -111,18 +114,18 @@ def _time_calls(prepare: Callable[[str], Callable[[], object]], url: str, count:
     answer.send(times)
 
 
-def _send_task(url: str) -> Callable[[], object]:
+def _send_task(url: str, _folder: Path) -> Callable[[], object]:
     app = Celery("producer", broker=url.replace("unix://", "redis+socket://"))
     return lambda: app.send_task("recovery.report_failure", kwargs=FAILURE, queue="failures")
 
 
-def _client_report(url: str) -> Callable[[], object]:
-    client = RecoveryClient(url, spool=tempfile.mkdtemp(prefix="rcv-spool-"))
+def _client_report(url: str, folder: Path) -> Callable[[], object]:
+    client = RecoveryClient(url, spool=folder / "spool")
     return lambda: client.report("quick", "benchmark", category="service_unavailable")
 
 
-def _client_exception(url: str) -> Callable[[], object]:
-    client = RecoveryClient(url, spool=tempfile.mkdtemp(prefix="rcv-spool-"))
+def _client_exception(url: str, folder: Path) -> Callable[[], object]:
+    client = RecoveryClient(url, spool=folder / "spool")
 
     def fail() -> None:
         raise ValueError("benchmark")

@@ -15,14 +15,16 @@ def run(on_stage: Sequence[OnStage], without: Sequence[Callable[[], list[Result]
     """Run them one after another, nothing beside, and print what came out."""
     began = time.monotonic()
     results: list[Result] = []
-    if on_stage:
-        progress("starting the platform")
-        with measured() as stage:
-            for measure in on_stage:
-                results += measure(stage)
-    for free in without:
-        results += free()
-    print_table(results, time.monotonic() - began)
+    try:
+        if on_stage:
+            progress("starting the platform")
+            with measured() as stage:
+                for measure in on_stage:
+                    results += measure(stage)
+        for free in without:
+            results += free()
+    finally:
+        print_table(results, time.monotonic() - began)  # also when one broke: the others took minutes
 
 
 def alone(measure: OnStage) -> None:
