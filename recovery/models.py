@@ -316,6 +316,8 @@ class Attempt:
     action: Action
     state: AttemptState
     created_at: datetime
+    kind: Kind = Kind.AUTOMATIC
+    """The kind of its recovery; what a person asked for does not count against the attempt cap."""
     started_at: datetime | None = None
     finished_at: datetime | None = None
     outcome: Outcome | None = None

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from recovery.config.fleet import Fleet, ServiceDeclaration
-from recovery.models import Action, Attempt, AttemptState, Failure, Outcome, Recovery, ServiceState, Status
+from recovery.models import Action, Attempt, AttemptState, Failure, Kind, Outcome, Recovery, ServiceState, Status
 from recovery.ports import Cooldowns, Store
 
 LOOK_BACK = timedelta(days=1)
@@ -37,13 +37,17 @@ class Facts:
         return max(self.locks.get(strategy, 0.0), by_history, 0.0)
 
     def counted_attempts(self, strategy: str) -> int:
-        """Return how often `strategy` ran since the service was last stable; mitigations do not count, they are no cure to repeat."""
+        """Return how often `strategy` ran since the service was last stable.
+
+        Not counted: mitigations, which are no cure to repeat, and what people asked for.
+        """
         since = self.state.stable_since if self.state else None
         return sum(
             1
             for attempt in self.past
             if attempt.strategy == strategy
             and attempt.action is Action.APPLY
+            and attempt.kind is Kind.AUTOMATIC
             and attempt.state is AttemptState.FINISHED
             and attempt.outcome is not Outcome.MITIGATED
             and (since is None or attempt.created_at >= since)

@@ -67,6 +67,7 @@ def start(facts: Facts, planned: PlannedAttempt, number: int, again_at: datetime
         action=planned.action,
         state=AttemptState.QUEUED,
         created_at=now,
+        kind=recovery.kind,
     )
     after = replace(
         recovery,

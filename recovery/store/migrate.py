@@ -1,5 +1,6 @@
 """Brings a database to the newest schema. Several processes may start at once: one migrates, the others wait and find it done."""
 
+import os
 import sqlite3
 import time
 from contextlib import closing
@@ -79,6 +80,7 @@ def _prepare_file(engine: Engine) -> None:
         raise ConfigurationError("the history needs a plain file that several processes can open; write sqlite:///path/to/history.db")
     try:
         Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # private, also as a copy outside the private folder
         _write_ahead(path)
     except (OSError, sqlite3.Error) as error:
         raise StoreUnavailable(f"the database '{path}' cannot be opened: {error}") from error

@@ -133,6 +133,7 @@ attempts = Table(
     _word("action", Action),
     _word("state", AttemptState),
     Column("created_at", Utc, nullable=False),
+    _word("kind", Kind),
     Column("started_at", Utc),
     Column("finished_at", Utc),
     _word("outcome", Outcome, nullable=True),

@@ -158,3 +158,14 @@ def test_a_plan_with_nothing_to_try_asks_for_a_person() -> None:
     assert recovery.state is RecoveryState.FAILED
     assert "restart: no driver is declared" in recovery.reason
     assert world.store.decisions[-1].choice is Choice.ESCALATE
+
+
+def test_what_a_person_asked_for_does_not_use_up_the_attempts() -> None:
+    world = World("restart", max_attempts=1, cooldown={"restart": 0})
+    for _ in range(2):
+        world.run(world.desk.trigger("web", "restart").recovery.id)
+        world.later(2)
+
+    world.run(world.report())
+
+    assert world.ledger.count("restart.one") == 3

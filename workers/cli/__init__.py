@@ -57,6 +57,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(package_name="celery-recovery", prog_name="recovery")
 @click.pass_context
 def recovery(ctx: click.Context, /, **_options: object) -> None:
     """Watch services, recover them, and see what was done and why.

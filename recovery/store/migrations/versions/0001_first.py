@@ -141,6 +141,7 @@ def _create_attempts() -> None:
         sa.Column("action", WORD, nullable=False),
         sa.Column("state", WORD, nullable=False),
         sa.Column("created_at", TIME, nullable=False),
+        sa.Column("kind", WORD, nullable=False),
         sa.Column("started_at", TIME),
         sa.Column("finished_at", TIME),
         sa.Column("outcome", WORD),
