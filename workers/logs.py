@@ -22,8 +22,8 @@ from recovery.settings import Settings
 LEADING = ("service", "recovery", "strategy")
 """What an operator looks for; these come first in a line."""
 
-QUIET_TASKS = frozenset({"health.sweep", "maintenance.tick", "maintenance.prune", "celery.backend_cleanup"})
-"""Sent all the time; that they ran is no news."""
+TASK_TALK = frozenset({"celery.app.trace", "celery.worker.strategy"})
+"""Say of every task that it was received and succeeded; what it did for a service is in lines of its own."""
 
 NOISE = {
     "celery.beat": ("Scheduler: Sending due task", "beat pidbox:"),
@@ -99,9 +99,8 @@ def wanted(record: logging.LogRecord) -> bool:
     """Say whether an operator wants to read `record`: everything but the small talk of the libraries."""
     if record.levelno > logging.WARNING:
         return True
-    if record.name in {"celery.app.trace", "celery.worker.strategy"} and record.levelno <= logging.INFO:
-        data = getattr(record, "data", None)
-        return not (isinstance(data, Mapping) and data.get("name") in QUIET_TASKS)
+    if record.name in TASK_TALK and record.levelno <= logging.INFO:
+        return False
     message = record.getMessage()
     return not any(text in message for text in NOISE.get(record.name, ()))
 

@@ -11,6 +11,7 @@ from recovery.config.fleet import Fleet
 from recovery.decide.facts import Facts, gather
 from recovery.decide.guards import cooling, object_to_service
 from recovery.engine import moves
+from recovery.engine.chronicle import tell
 from recovery.engine.moves import Move
 from recovery.errors import RecoveryNotFound
 from recovery.models import Action, Attempt, AttemptState, Choice, Outcome, PlannedAttempt, Recovery
@@ -71,6 +72,7 @@ class Coordinator:
             ended=move.ended,
         )
         if stored is not None:
+            tell(move.events, move.decisions)
             return move.directive
         return Wait(before.id, now)
 

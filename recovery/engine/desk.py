@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from recovery.config.fleet import Fleet, ServiceDeclaration
 from recovery.decide.planner import Estimate, no_history, plan, plan_one, plan_restore
+from recovery.engine.chronicle import tell
 from recovery.errors import FailureInvalid, RecoveryNotFound, ServiceNotFound, StrategyUnavailable, nearest
 from recovery.models import (
     Category,
@@ -199,7 +200,10 @@ class Desk:
     def _open(self, draft: Recovery, failure: Failure | None = None) -> Accepted:
         data: JsonObject = {"kind": str(draft.kind), "category": str(draft.category), "message": draft.message[:200]}
         opened = Event("recovery:opened", draft.created_at, draft.service, draft.id, data)
-        return self._store.open_recovery(draft, failure, (), (opened,))
+        accepted = self._store.open_recovery(draft, failure, (), (opened,))
+        if accepted.intake is Intake.OPENED:
+            tell((opened,))
+        return accepted
 
 
 def parse_failure(payload: Mapping[str, object]) -> Failure:

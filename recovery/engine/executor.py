@@ -1,9 +1,10 @@
 """Carries one attempt out: takes the lease, goes through the journaled steps, asks the checks, writes the outcome down."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+
+import structlog
 
 from recovery.config.fleet import Fleet, ServiceDeclaration
 from recovery.engine.renewal import kept_alive
@@ -13,7 +14,7 @@ from recovery.models import Attempt, AttemptState, Event, JsonObject, Lease, Out
 from recovery.ports import Clock, Probe, Store, Strategy
 from recovery.registry import Registry
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger("recovery")
 
 
 class Executor:
@@ -57,10 +58,10 @@ class Executor:
         if lease is None:
             return None
         try:
-            with kept_alive(self._store, lease, seconds, self._clock, lambda: log.warning("lease.lost service=%s", lease.service)):
+            with kept_alive(self._store, lease, seconds, self._clock, lambda: log.warning("lease.lost", service=lease.service)):
                 return self._carry_out(recovery, number, lease, fleet.services[recovery.service])
         except LeaseLost:
-            log.warning("attempt.abandoned service=%s recovery=%s reason=lease_lost", recovery.service, recovery.id)
+            log.warning("attempt.abandoned", service=recovery.service, recovery=recovery.id, reason="the lease was lost")
             return None
         finally:
             self._release(lease)
@@ -74,15 +75,13 @@ class Executor:
         try:
             self._store.release_lease(lease)
         except StoreUnavailable:
-            log.warning("lease.not_released service=%s: it runs out by itself at %s", lease.service, lease.until.isoformat())
+            log.warning("lease.not_released", service=lease.service, ends=lease.until.isoformat())
 
     def _carry_out(self, recovery: Recovery, number: int, lease: Lease, service: ServiceDeclaration) -> Attempt:
         attempt = self._store.begin_attempt(lease, number, self._clock())
         work = Work(self._store, self._strategies[attempt.strategy], self._probe, self._clock, recovery, attempt, lease, service)
-        log.info(
-            "attempt.started service=%s strategy=%s recovery=%s attempt=%d run=%d",
-            service.name, attempt.strategy, recovery.id, number, attempt.runs,
-        )  # fmt: skip
+        said = {"service": service.name, "recovery": recovery.id, "strategy": attempt.strategy, "attempt": number}
+        log.info("attempt.started", **said, action=str(attempt.action), run=attempt.runs)
         result = self._result_of(work)
         now = self._clock()
         if result.outcome is Outcome.RESOLVED:
@@ -90,10 +89,7 @@ class Executor:
         ended = replace(attempt, state=AttemptState.FINISHED, outcome=result.outcome, reason=result.reason, finished_at=now)
         data: JsonObject = {"strategy": attempt.strategy, "attempt": number, "outcome": str(result.outcome), "reason": result.reason}
         self._store.finish_attempt(lease, ended, [Event("recovery:action", now, service.name, recovery.id, data)], now)
-        log.info(
-            "attempt.finished service=%s strategy=%s recovery=%s outcome=%s reason=%r",
-            service.name, attempt.strategy, recovery.id, result.outcome, result.reason,
-        )  # fmt: skip
+        log.info("attempt.finished", **said, outcome=str(result.outcome), reason=result.reason)
         return ended
 
     def _result_of(self, work: Work) -> Result:
@@ -104,5 +100,5 @@ class Executor:
         except (Cancelled, StepFailed, DriverError) as failed:
             return Result(Outcome.FAILED, failed.message)
         except Exception as error:
-            log.exception("attempt.broke service=%s strategy=%s", work.service.name, work.attempt.strategy)
+            log.exception("attempt.broke", service=work.service.name, recovery=work.recovery.id, strategy=work.attempt.strategy)
             return Result(Outcome.FAILED, f"{work.attempt.strategy} broke: {type(error).__name__}: {error}")

@@ -1,8 +1,9 @@
 """Picks up what time has made due: unsent messages, waits that are over, leases that ran out, mitigations that ended. It never executes."""
 
-import logging
 from dataclasses import replace
 from datetime import datetime, timedelta
+
+import structlog
 
 from recovery.engine.coordinator import Coordinator
 from recovery.errors import StoreUnavailable
@@ -10,7 +11,7 @@ from recovery.models import Event
 from recovery.ports import Clock, Directive, Store, Strategy
 from recovery.registry import Registry
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger("recovery")
 
 BATCH = 100
 """Recoveries looked at per tick, those that wait longest first; the rest is due at the next tick."""
@@ -46,10 +47,10 @@ class Reaper:
             try:
                 directives.append(self._coordinator.advance(recovery_id))
             except StoreUnavailable as error:
-                log.warning("reaper.stopped recovery=%s: %s", recovery_id, error.message)
+                log.warning("reaper.stopped", recovery=recovery_id, reason=error.message)
                 break
             except Exception:
-                log.exception("reaper.broke recovery=%s", recovery_id)
+                log.exception("reaper.broke", recovery=recovery_id)
                 self._put_off(recovery_id, now)
         return directives
 

@@ -110,12 +110,12 @@ def test_small_talk_of_the_libraries_stays_out(written: Record) -> None:
         logging.getLogger("celery.beat").info("Scheduler: Sending due task tick (maintenance.tick)")
         logging.getLogger("celery.app.trace").info("Task succeeded", extra={"data": {"name": "health.sweep"}})
         logging.getLogger("celery.worker.strategy").info("Task received", extra={"data": {"name": "maintenance.tick"}})
-        logging.getLogger("celery.app.trace").info("Task shown", extra={"data": {"name": "strategy.restart"}})
+        logging.getLogger("celery.app.trace").info("Task succeeded", extra={"data": {"name": "strategy.restart"}})
         logging.getLogger("celery.app.trace").error("Task failed", extra={"data": {"name": "health.sweep"}})
 
     lines = written(talk).splitlines()
 
-    assert [line.split(" ", 1)[1] for line in lines] == ["INFO  Task shown", "ERROR Task failed"]
+    assert [line.split(" ", 1)[1] for line in lines] == ["ERROR Task failed"]
 
 
 def test_debug_shows_everything(written: Record) -> None:
