@@ -4,6 +4,7 @@ Every probe is a fresh connection: a kept one would hide that the server accepts
 """
 
 import asyncio
+import os
 import re
 import ssl
 import time
@@ -183,6 +184,8 @@ async def _body(response: aiohttp.ClientResponse, limit: int) -> bytes:
 
 
 def _reason(error: aiohttp.ClientError) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError) and error.errno:
+        return f"cannot connect to {error.host}:{error.port}: {os.strerror(error.errno).lower()}"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the server hung up without an answer"
     if isinstance(error, aiohttp.TooManyRedirects):
