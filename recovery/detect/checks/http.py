@@ -184,7 +184,9 @@ async def _body(response: aiohttp.ClientResponse, limit: int) -> bytes:
 
 
 def _reason(error: aiohttp.ClientError) -> str:
-    if isinstance(error, aiohttp.ClientConnectorError) and error.errno:
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return f"the name {error.host} does not resolve"
+    if isinstance(error, aiohttp.ClientConnectorError) and (error.errno or 0) > 0:
         return f"cannot connect to {error.host}:{error.port}: {os.strerror(error.errno).lower()}"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the server hung up without an answer"
