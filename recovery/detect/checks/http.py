@@ -186,7 +186,7 @@ async def _body(response: aiohttp.ClientResponse, limit: int) -> bytes:
 def _reason(error: aiohttp.ClientError) -> str:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return f"the name {error.host} does not resolve"
-    if isinstance(error, aiohttp.ClientConnectorError) and (error.errno or 0) > 0:
+    if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError) and error.errno:
         return f"cannot connect to {error.host}:{error.port}: {os.strerror(error.errno).lower()}"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the server hung up without an answer"
