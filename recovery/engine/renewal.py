@@ -1,13 +1,16 @@
 """Keeps a lease alive from a thread of its own while the holder works."""
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from recovery.errors import LeaseLost, StoreUnavailable
+from recovery.errors import LeaseLost
 from recovery.models import Lease
 from recovery.ports import Clock, LeaseStore
+
+log = logging.getLogger(__name__)
 
 RENEWALS_PER_LEASE = 3
 """Renewing three times per lease leaves room for two failed tries."""
@@ -29,8 +32,8 @@ def kept_alive(store: LeaseStore, lease: Lease, seconds: float, clock: Clock, on
             except LeaseLost:
                 on_lost()
                 return
-            except StoreUnavailable:
-                continue
+            except Exception as error:  # noqa: BLE001 - whatever it is, a lease that nobody renews is worse
+                log.warning("lease.not_renewed service=%s: %s", held.service, error)
 
     thread = threading.Thread(target=renew, name=f"lease-{lease.service}", daemon=True)
     thread.start()

@@ -98,9 +98,31 @@ class Journal:
         self._rows[row.position] = row
 
 
+REPEAT = 5.0
+"""Seconds after which a step is interrupted again, if the first interruption was swallowed or came at a bad moment."""
+
+
+class _Shield:
+    depth = 0
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let no time limit hit the block: a database call that is left in the middle may leave its transaction open."""
+    _Shield.depth += 1
+    try:
+        yield
+    finally:
+        _Shield.depth -= 1
+
+
+class _Expired(BaseException):
+    """Time is up. No `Exception`, because what runs inside a step (drivers, checks, SQLAlchemy) catches or wraps those."""
+
+
 @contextmanager
 def within(seconds: float, name: str) -> Iterator[None]:
-    """Raise `StepFailed` in the block after `seconds`.
+    """Raise `StepFailed` if the block takes longer than `seconds`.
 
     Works by an interval timer, so only in the main thread of a process, which is where pool workers run their tasks; elsewhere
     the task's own time limit is the only bound.
@@ -109,13 +131,25 @@ def within(seconds: float, name: str) -> Iterator[None]:
         yield
         return
 
-    def expire(_signal: int, _frame: FrameType | None) -> None:
-        raise StepFailed(f"{name} took longer than {seconds:g} s")
+    over = False
 
-    previous = signal.signal(signal.SIGALRM, expire)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
+    def expire(_signal: int, _frame: FrameType | None) -> None:
+        if not over and not _Shield.depth:
+            raise _Expired
+
+    def stop() -> None:
+        nonlocal over
+        over = True
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
+
+    previous = signal.signal(signal.SIGALRM, expire)
+    try:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, seconds, REPEAT)
+            yield
+        finally:
+            stop()
+    except _Expired:
+        stop()  # again: the alarm may have hit the first one
+        raise StepFailed(f"{name} took longer than {seconds:g} s") from None

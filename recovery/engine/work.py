@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from recovery.config.fleet import ServiceDeclaration
-from recovery.engine.steps import Journal
+from recovery.engine.steps import Journal, undisturbed
 from recovery.engine.verification import Verification, verify
 from recovery.errors import Cancelled, LeaseLost, StoreUnavailable
 from recovery.models import Action, Attempt, JsonObject, Lease, Outcome, Recovery
@@ -89,7 +89,9 @@ class Work:
         )
 
     def _guard(self) -> None:
-        if not self.store.holds(self.lease):
+        with undisturbed():  # strategies call this in the middle of their steps
+            held = self.store.holds(self.lease)
+        if not held:
             raise LeaseLost(f"the lease on {self.service.name} has moved on from fence {self.lease.fence}")
 
     def _boundary(self) -> None:
