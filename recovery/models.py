@@ -4,6 +4,7 @@ All of them are frozen. Times are aware UTC datetimes, durations are seconds.
 """
 
 import hashlib
+import json
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -191,6 +192,10 @@ def fingerprint_of(service: str, category: str) -> str:
     return hashlib.sha256(f"{service}\0{category}".encode()).hexdigest()[:32]
 
 
+MAX_DETAILS = 64_000
+"""Characters of a failure's details, as JSON."""
+
+
 class Failure(BaseModel):
     """One report that a service is broken. It can choose what is done, never command it.
 
@@ -210,11 +215,19 @@ class Failure(BaseModel):
     """Who says so: `health`, `client`, `celery`, `cli`, a host name, ..."""
     occurred_at: AwareDatetime = Field(default_factory=utcnow)
     details: JsonObject = Field(default_factory=dict)
+    """Up to `MAX_DETAILS` characters of JSON; more is replaced by a note, because the report itself must not get lost."""
     stack: str | None = Field(default=None, max_length=32_000)
     recoverable: bool = True
     fingerprint: str = Field(default="", max_length=64)
     """Equal failures share it; default: service and category."""
     labels: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _bound_details(self) -> Self:
+        length = len(json.dumps(self.details))
+        if length > MAX_DETAILS:
+            object.__setattr__(self, "details", {"truncated": f"{length} characters of details were left out"})
+        return self
 
     @model_validator(mode="after")
     def _fill_fingerprint(self) -> Self:

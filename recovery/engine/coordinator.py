@@ -14,7 +14,7 @@ from recovery.engine import moves
 from recovery.engine.chronicle import tell
 from recovery.engine.moves import Move
 from recovery.errors import RecoveryNotFound
-from recovery.models import Action, Attempt, AttemptState, Choice, Outcome, PlannedAttempt, Recovery
+from recovery.models import Action, Attempt, AttemptState, Choice, Mitigation, Outcome, PlannedAttempt, Recovery
 from recovery.ports import Clock, Cooldowns, Directive, Done, Store, Strategy, Wait
 from recovery.registry import Registry
 
@@ -159,7 +159,17 @@ class Coordinator:
         if self._store.acquire_lease(recovery.service, recovery.id, "coordinator", now, now) is None:
             return None
         lost = replace(current, state=AttemptState.FINISHED, outcome=Outcome.FAILED, reason=reason, finished_at=now)
-        return replace(moves.wait(recovery, now, reason=reason), attempt=lost)
+        return replace(moves.wait(recovery, now, reason=reason), attempt=lost, mitigation=self._left_behind(current, now))
+
+    def _left_behind(self, lost: Attempt, now: datetime) -> Mitigation | None:
+        """Return what a lost attempt may have put in place, so that it is taken away once the service is well."""
+        service = self._fleet().services.get(lost.service)
+        if service is None or lost.strategy not in self._strategies or lost.action is Action.REVERT:
+            return None
+        holds = self._strategies[lost.strategy].mitigates_for(service)
+        if holds is None or not self._store.steps(lost.recovery_id, lost.number):
+            return None
+        return Mitigation(lost.service, lost.strategy, lost.recovery_id, now, now + timedelta(seconds=holds))
 
     def _cancelled(self, recovery: Recovery, current: Attempt | None, now: datetime) -> Move:
         quiet = timedelta(seconds=self._fleet().platform.retry_failed_after)

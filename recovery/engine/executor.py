@@ -84,7 +84,7 @@ class Executor:
         log.info("attempt.started", **said, action=str(attempt.action), run=attempt.runs)
         result = self._result_of(work)
         now = self._clock()
-        if result.outcome is Outcome.RESOLVED:
+        if result.outcome is Outcome.RESOLVED and self._store.holds(lease):
             self._store.mark_started(service.name, now)
         ended = replace(attempt, state=AttemptState.FINISHED, outcome=result.outcome, reason=result.reason, finished_at=now)
         data: JsonObject = {"strategy": attempt.strategy, "attempt": number, "outcome": str(result.outcome), "reason": result.reason}

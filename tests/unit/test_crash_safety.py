@@ -6,7 +6,7 @@ from unittest.mock import patch
 import pytest
 
 from recovery.errors import LeaseLost
-from recovery.models import AttemptState, Outcome, RecoveryState, StepState
+from recovery.models import AttemptState, Outcome, RecoveryState, Status, StepState
 from recovery.ports import Execute, Wait
 from tests.world import World
 
@@ -170,6 +170,65 @@ def test_a_parked_attempt_locks_its_frozen_worker_out() -> None:
 
     with pytest.raises(LeaseLost):
         world.store.journal(held, world.store.steps(recovery_id)[0])
+
+
+def test_what_a_parked_attempt_may_have_put_in_place_is_noted_to_be_taken_away() -> None:
+    world = World("degrade", platform={"lease": 10, "max_runs": 1})
+    recovery_id = world.report()
+    directive = world.advance(recovery_id)
+    world.strategies["degrade"].during["two"] = kill
+    with keeping_leases(world), pytest.raises(Killed):
+        world.execute(directive)
+    world.strategies["degrade"].during.clear()
+
+    world.later(11)
+    world.reaper.tick()
+    world.reaper.tick()
+    world.later(5)
+    world.see("web", Status.HEALTHY, since=2)
+    (restore,) = world.desk.restore_all()
+    world.run(restore.recovery.id)
+
+    assert world.ledger == ["degrade.one", "degrade.two", "degrade.revert:one", "degrade.revert:two"]
+    assert world.store.mitigations() == []
+
+
+def test_a_worker_that_is_told_to_stop_hands_its_attempt_over_at_once() -> None:
+    world = World("restart")
+    recovery_id = world.report()
+    directive = world.advance(recovery_id)
+
+    def stop() -> None:
+        raise SystemExit(0)
+
+    world.strategies["restart"].during["one"] = stop
+    with pytest.raises(SystemExit):
+        world.execute(directive)
+    world.strategies["restart"].during.clear()
+    world.strategies["restart"].took_effect = lambda step: step == "one"
+
+    assert world.store.lease_of("web") is None
+    ended = world.execute(directive)
+
+    assert ended
+    assert (ended.outcome, ended.runs) == (Outcome.RESOLVED, 2)
+    assert world.ledger == ["restart.one", "restart.two"]
+
+
+def test_an_attempt_that_was_verified_but_not_written_down_is_only_verified_again() -> None:
+    world = World("restart")
+    recovery_id = world.report()
+    directive = world.advance(recovery_id)
+    with keeping_leases(world), patch.object(world.store, "finish_attempt", side_effect=Killed), pytest.raises(Killed):
+        world.execute(directive)
+
+    world.later(11)
+    ended = world.execute(world.reaper.tick()[0])
+
+    assert ended
+    assert ended.outcome is Outcome.RESOLVED
+    assert world.ledger == ["restart.one", "restart.two"]
+    assert world.store.recovery(recovery_id)
 
 
 def test_a_living_lease_is_left_alone() -> None:

@@ -287,6 +287,15 @@ def test_a_malformed_report_is_refused_in_words_and_audited(payload: dict[str, o
     assert world.store.open_recoveries() == []
 
 
+def test_huge_details_are_left_out_of_a_report_that_is_taken_in() -> None:
+    world = World("restart")
+
+    failure = world.store.latest_failure(world.report(details={"body": "x" * 1_000_000}))
+
+    assert failure
+    assert failure.details == {"truncated": "1000012 characters of details were left out"}
+
+
 def test_outside_severities_are_mapped() -> None:
     world = World("restart")
 
