@@ -110,7 +110,7 @@ def test_the_key_table_names_every_redis_key_of_ours() -> None:
         for file in (ROOT / folder).rglob("*")
         if file.suffix in {".py", ".lua"}
     )
-    events = ("recovery:opened", "recovery:started", "recovery:action", "recovery:recovered")
+    events = {f"recovery:{word}" for word in ("opened", "started", "action", "recovered", "succeeded", "failed", "cancelled", "suppressed")}
     keys = {key.rstrip(":") for key in re.findall(r"['\"](recovery:[a-z:]+)", code) if key not in events}
 
     assert keys

@@ -1,0 +1,181 @@
+"""The vocabulary: categories, states, outcomes and the other closed sets of words, and ids and times."""
+
+import uuid
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import JsonValue, StringConstraints
+
+JsonObject = dict[str, JsonValue]
+"""What goes into a JSON column or a message."""
+
+ServiceName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+"""1 to 100 letters, digits, `_`, `.`, `-`; starts with a letter or digit."""
+
+
+class Category(StrEnum):
+    """What is broken; the plan is chosen by it."""
+
+    SERVICE_UNAVAILABLE = "service_unavailable"
+    CACHE_CORRUPTION = "cache_corruption"
+    DATA_INCONSISTENCY = "data_inconsistency"
+    CIRCUIT_OPEN = "circuit_open"
+    DATABASE = "database"
+    CACHE = "cache"
+    QUEUE_BACKLOG = "queue_backlog"
+    NETWORK = "network"
+    RATE_LIMITED = "rate_limited"
+    MEMORY_PRESSURE = "memory_pressure"
+    CPU_PRESSURE = "cpu_pressure"
+    DISK_PRESSURE = "disk_pressure"
+    SLOW_RESPONSES = "slow_responses"
+    HIGH_ERROR_RATE = "high_error_rate"
+    UNKNOWN = "unknown"
+
+
+class FailureType(StrEnum):
+    """How a failure showed itself."""
+
+    TIMEOUT = "timeout"
+    ERROR = "error"
+    RESOURCE_LIMIT = "resource_limit"
+    PANIC = "panic"
+    HEALTH_CHECK = "health_check"
+    INITIALIZATION = "initialization"
+    HEARTBEAT = "heartbeat"
+    ANOMALY = "anomaly"
+
+
+class Severity(StrEnum):
+    """How bad it is; orders queues and alerts."""
+
+    CRITICAL = "critical"
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Severity | None":
+        """Map the outside words `warning` and `info` to ours."""
+        return {"warning": cls.MEDIUM, "info": cls.LOW}.get(str(value).lower())
+
+    @property
+    def rank(self) -> int:
+        """0 for the most severe, 3 for the least; smaller is more urgent."""
+        return list(Severity).index(self)
+
+
+class Kind(StrEnum):
+    """Who asked for a recovery."""
+
+    AUTOMATIC = "automatic"
+    MANUAL = "manual"
+    SCHEDULED = "scheduled"
+    EMERGENCY = "emergency"
+
+
+class RecoveryState(StrEnum):
+    """Where a recovery stands."""
+
+    PENDING = "pending"
+    AWAITING_APPROVAL = "awaiting_approval"
+    IN_PROGRESS = "in_progress"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    SUPPRESSED = "suppressed"
+
+    @property
+    def is_open(self) -> bool:
+        """Say whether something may still happen."""
+        return self in OPEN_STATES
+
+
+OPEN_STATES = frozenset({RecoveryState.PENDING, RecoveryState.AWAITING_APPROVAL, RecoveryState.IN_PROGRESS})
+
+
+class Outcome(StrEnum):
+    """What a recovery or an attempt achieved."""
+
+    RESOLVED = "resolved"
+    """Verified healthy."""
+    MITIGATED = "mitigated"
+    """Degraded or on a backup, verified."""
+    INEFFECTIVE = "ineffective"
+    """Acted, still sick."""
+    FAILED = "failed"
+    """Could not act, or broke while acting."""
+    UNKNOWN = "unknown"
+
+
+class AttemptState(StrEnum):
+    """Where an attempt stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    FINISHED = "finished"
+    SKIPPED = "skipped"
+
+
+class StepState(StrEnum):
+    """Where a journaled step stands."""
+
+    STARTED = "started"
+    FINISHED = "finished"
+    FAILED = "failed"
+
+
+class Status(StrEnum):
+    """How a service (or one of its checks) is."""
+
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    UNHEALTHY = "unhealthy"
+    UNKNOWN = "unknown"
+
+
+class Choice(StrEnum):
+    """What a decision came to."""
+
+    ACT = "act"
+    SKIP = "skip"
+    DELAY = "delay"
+    MERGE = "merge"
+    SUPPRESS = "suppress"
+    ESCALATE = "escalate"
+
+
+class Level(StrEnum):
+    """How far a service is degraded, from not at all to bare survival."""
+
+    NORMAL = "normal"
+    PARTIAL = "partial"
+    LIMITED = "limited"
+    MINIMAL = "minimal"
+    EMERGENCY = "emergency"
+
+
+class BreakerState(StrEnum):
+    """Where a circuit breaker stands."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class Action(StrEnum):
+    """Which way a strategy is run: put the remedy in place, or take it away again."""
+
+    APPLY = "apply"
+    REVERT = "revert"
+
+
+def new_id() -> str:
+    """Return a fresh random id (UUID4, 36 characters)."""
+    return str(uuid.uuid4())
+
+
+def utcnow() -> datetime:
+    """Return the current time, aware, in UTC."""
+    return datetime.now(UTC)

@@ -1,0 +1,36 @@
+"""What the domain asks of the outside: checks, drivers, strategies, the store, cooldown locks and the clock, each as a Protocol."""
+
+from recovery.ports.clock import Clock
+from recovery.ports.detection import Check, CheckKind, Finding, Heartbeats, Probe
+from recovery.ports.directives import Directive, Done, Execute, Wait
+from recovery.ports.fleetwide import Breakers, Cooldowns, Degradations, Endpoints
+from recovery.ports.remedies import AttemptContext, Driver, DriverKind, StepWork, Strategy
+from recovery.ports.store import Accepted, HealthStore, Intake, LeaseStore, RecoveryStore, Store
+
+__all__ = [
+    "Accepted",
+    "AttemptContext",
+    "Breakers",
+    "Check",
+    "CheckKind",
+    "Clock",
+    "Cooldowns",
+    "Degradations",
+    "Directive",
+    "Done",
+    "Driver",
+    "DriverKind",
+    "Endpoints",
+    "Execute",
+    "Finding",
+    "HealthStore",
+    "Heartbeats",
+    "Intake",
+    "LeaseStore",
+    "Probe",
+    "RecoveryStore",
+    "StepWork",
+    "Store",
+    "Strategy",
+    "Wait",
+]

@@ -1,0 +1,78 @@
+"""What remedies change where every service can read it: degradations, endpoints, breakers; and the cooldown locks."""
+
+from collections.abc import Collection
+from typing import Protocol
+
+from recovery.models import BreakerView, Degradation, Endpoint
+
+
+class Degradations(Protocol):
+    """Degradations in force, where services can read them. Every method may raise `StoreUnavailable`."""
+
+    def current(self, service: str) -> Degradation | None:
+        """Return what `service` does without now, None when it is normal."""
+        ...
+
+    def all(self) -> list[Degradation]:
+        """Return every degradation in force."""
+        ...
+
+    def put(self, degradation: Degradation) -> bool:
+        """Put it in force until its `until` and tell the services; False if one with a higher fence is in force."""
+        ...
+
+    def clear(self, service: str, fence: int) -> bool:
+        """End it and tell the services; False if there is none, or one with a higher fence."""
+        ...
+
+
+class Endpoints(Protocol):
+    """Where callers are sent while a primary is out. Every method may raise `StoreUnavailable`."""
+
+    def current(self, service: str) -> Endpoint | None:
+        """Return the backup in use, None for the primary."""
+        ...
+
+    def switch(self, endpoint: Endpoint) -> bool:
+        """Send callers to a backup; False if a switch with a higher fence is in force."""
+        ...
+
+    def clear(self, service: str, fence: int) -> bool:
+        """Send callers to the primary again; False if they are there, or a higher fence is in force."""
+        ...
+
+
+class Breakers(Protocol):
+    """Circuit breakers that the fleet shares. Every method may raise `StoreUnavailable`."""
+
+    def view(self, name: str) -> BreakerView | None:
+        """Return one breaker as it stands, None if nobody ever used it."""
+        ...
+
+    def views(self) -> list[BreakerView]:
+        """Return every known breaker, by name."""
+        ...
+
+    def half_open(self, name: str) -> BreakerView:
+        """Let probes through now; a closed breaker stays closed."""
+        ...
+
+    def record(self, name: str, *, ok: bool) -> BreakerView:
+        """Count one probe: enough successes in half-open close it, a failure opens it again."""
+        ...
+
+
+class Cooldowns(Protocol):
+    """Locks that keep one strategy off one service for a while."""
+
+    def acquire(self, service: str, strategy: str, holder: str, seconds: float) -> bool:
+        """Take the lock for `seconds`; True also when `holder` has it already. Raises `StoreUnavailable`."""
+        ...
+
+    def remaining(self, service: str, strategies: Collection[str]) -> dict[str, float]:
+        """Return the seconds left for each strategy that is locked. Raises `StoreUnavailable`."""
+        ...
+
+    def release(self, service: str, strategy: str, holder: str) -> None:
+        """Free the lock if `holder` has it (the attempt never ran)."""
+        ...
