@@ -44,8 +44,8 @@ def interruptible(stage: Stage, *arguments: str, stdout: int = subprocess.PIPE) 
 
 def held(stage: Stage) -> str:
     """Open a recovery of `calm` that waits for its cooldown, and return its id."""
-    stage.recovery("trigger", "calm", "-s", "restart", "--wait", "--force")
-    return str(json.loads(stage.recovery("trigger", "calm", "-s", "restart", "--json").stdout)["recovery_id"])
+    stage.recovery("trigger", "calm", "restart", "--wait", "--force")
+    return str(json.loads(stage.recovery("trigger", "calm", "restart", "--json").stdout)["recovery_id"])
 
 
 def test_trigger_and_wait_tells_each_step_and_the_outcome(stage: Stage) -> None:
@@ -61,7 +61,7 @@ def test_trigger_and_wait_tells_each_step_and_the_outcome(stage: Stage) -> None:
 
 
 def test_trigger_as_json_keeps_progress_out_of_standard_output(stage: Stage) -> None:
-    done = stage.recovery("trigger", "web", "-s", "restart", "--wait", "--json")
+    done = stage.recovery("trigger", "web", "restart", "--wait", "--json")
 
     story = json.loads(done.stdout)
     assert story["recovery"]["outcome"] == "resolved"
@@ -81,7 +81,7 @@ def test_a_dry_run_touches_nothing_and_exits_with_4(stage: Stage) -> None:
 def test_a_held_recovery_outlives_timeout_and_ctrl_c_merges_and_can_be_cancelled(stage: Stage) -> None:
     recovery_id = held(stage)
 
-    late = stage.recovery("trigger", "calm", "-s", "restart", "--wait", "--timeout", "0.5", code=6)
+    late = stage.recovery("trigger", "calm", "restart", "--wait", "--timeout", "0.5", code=6)
     assert "the request was merged into it" in late.stdout
     assert "cooling down" in late.stdout
     assert f"it goes on, see `recovery show {recovery_id[:8]}`" in late.stderr
@@ -140,7 +140,7 @@ def test_watch_in_a_pipe_prints_each_event_until_ctrl_c(stage: Stage) -> None:
     with interruptible(stage, "watch", "--json", "--interval", "0.2") as watching:
         assert watching.stdout
         while "recovery:succeeded" not in names:  # whatever began before it was watching is not shown, so again
-            stage.recovery("trigger", "web", "-s", "restart", "--wait")
+            stage.recovery("trigger", "web", "restart", "--wait")
             while select.select([watching.stdout], [], [], 1.0)[0]:
                 names.append(json.loads(watching.stdout.readline())["name"])
         watching.send_signal(signal.SIGINT)

@@ -68,7 +68,7 @@ class Platform:
     def start(self) -> None:
         with self.log.open("ab") as log:
             self._worker = subprocess.Popen(
-                self.celery("worker", "-Q", ALL_BUT_HEALTH, "-c", "2", "-l", "INFO"),
+                self.celery("worker", "-Q", ALL_BUT_HEALTH, "-c", "2", "-l", "DEBUG"),
                 cwd=self.folder,
                 env=self.environment,
                 stdout=log,

@@ -78,11 +78,11 @@ def test_where_there_is_no_leash_a_group_follows_its_parent_into_death() -> None
     text = """
 import subprocess, sys
 child = '''
-import os, subprocess, sys
+import os, subprocess, sys, threading
 from workers.platform.pdeathsig import follow
 follow(os.getppid(), every=0.05)
 print(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]).pid, flush=True)
-input()
+threading.Event().wait()
 '''
 leader = subprocess.Popen([sys.executable, "-c", child], stdin=subprocess.PIPE, start_new_session=True)
 leader.wait()
@@ -94,9 +94,10 @@ leader.wait()
     assert leader is not None
 
     parent.kill()
-    parent.communicate()
+    parent.wait()
 
     eventually(lambda: gone(leader) and gone(member), within=5)
+    parent.stdout.close()
 
 
 @pytest.mark.skipif(not SUPPORTED, reason="only Linux can tie a process to its parent")
