@@ -1,7 +1,4 @@
-"""Six ways to break the example fleet for real, and how to prove that it was mended.
-
-By hand, while `make up` runs: `.venv/bin/python examples/fleet/faults.py` lists them.
-"""
+"""Six ways to break the example fleet for real, and how to prove that it was mended."""
 
 import contextlib
 import hashlib
