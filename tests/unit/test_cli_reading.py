@@ -196,9 +196,9 @@ def test_history_for_people_is_one_line_each_and_never_cut_in_a_pipe(run: Run, s
 
     lines = output(run("history")).splitlines()
 
-    assert lines[0].split() == ["id", "opened", "service", "category", "kind", "state", "outcome", "attempts", "reports", "took"]
+    assert lines[0].split() == ["id", "opened", "service", "category", "result", "took", "kind", "attempts", "reports"]
     assert lines[1].split()[0] == closed.id[:8]
-    assert lines[1].endswith("2.5 s")
+    assert "  resolved  2.5 s  " in lines[1]
 
 
 @pytest.mark.parametrize("name", ["shop", "id", "prefix"])

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from recovery.history import NotedEvent
     from workers.cli.parts import Parts
 
+SHOWN = 6
+"""Columns of the history that fit into 80 columns."""
 NEWEST = 8
 """Recoveries shown below the services."""
 
@@ -79,6 +81,7 @@ def _view(parts: "Parts") -> Any:
     except StoreUnavailable as error:
         return Text(error.message, style="red")
     services = [[text_of(cell) for cell in row] for row in service_rows(found)]
-    recoveries = [[text_of(cell) for cell in history_row(recovery)] for recovery in newest]
+    recoveries = [[text_of(cell) for cell in history_row(recovery)[:SHOWN]] for recovery in newest]
     title = Text(headline(found), style="red" if found["stale"] else "bold")
-    return Group(title, table(STATUS_COLUMNS, services), Text("Newest recoveries", style="bold"), table(HISTORY_COLUMNS, recoveries))
+    newest_title = Text("Newest recoveries", style="bold")
+    return Group(title, table(STATUS_COLUMNS, services), newest_title, table(HISTORY_COLUMNS[:SHOWN], recoveries))

@@ -10,7 +10,8 @@ from recovery.models import Outcome, Recovery, RecoveryState, utcnow
 if TYPE_CHECKING:
     from recovery.history import Rate, Spread
 
-HISTORY_COLUMNS = ("id", "opened", "service", "category", "kind", "state", "outcome", "attempts", "reports", "took")
+HISTORY_COLUMNS = ("id", "opened", "service", "category", "result", "took", "kind", "attempts", "reports")
+"""The first six fit into 80 columns and are what `watch` shows."""
 
 UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
@@ -68,12 +69,11 @@ def history_row(recovery: Recovery) -> list[object]:
         recovery.created_at,
         recovery.service,
         recovery.category,
+        recovery.outcome if recovery.state is RecoveryState.SUCCEEDED else recovery.state,
+        recovery.recovery_seconds,
         recovery.kind,
-        recovery.state,
-        recovery.outcome,
         recovery.attempt,
         recovery.failures,
-        recovery.recovery_seconds,
     ]
 
 
