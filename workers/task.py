@@ -1,16 +1,20 @@
 """What every task of this app has in common: no error of a task may take its worker down or fill the log with stack traces."""
 
 import inspect
+import typing
 from typing import Any
 
 from celery import Task
 from celery.utils.log import get_task_logger
+from pydantic import TypeAdapter, ValidationError
 from structlog.contextvars import bound_contextvars
 
 from recovery.errors import RecoveryError, TaskOutOfMemory
 
 logger = get_task_logger(__name__)
 
+SHOWN = 100
+"""Characters of a wrong argument that a message repeats."""
 IN_EVERY_LINE = {"service": "service", "recovery_id": "recovery"}
 """Arguments that go into every log line of a task, and their names there."""
 
@@ -45,6 +49,17 @@ class RecoveryTask(Task):
 
     def _refuse_misfits(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         try:
-            inspect.signature(self.run).bind(*args, **kwargs)
+            bound = inspect.signature(self.run).bind(*args, **kwargs)
         except TypeError as error:
             raise RecoveryError(f"wrong arguments: {error}") from None
+        for name, wanted in typing.get_type_hints(self.run).items():
+            if name in bound.arguments and name != "return" and wanted is not object:
+                _require(name, wanted, bound.arguments[name])
+
+
+def _require(name: str, wanted: Any, given: object) -> None:
+    try:
+        TypeAdapter(wanted).validate_python(given, strict=True)
+    except ValidationError as error:
+        said = error.errors()[0]["msg"]
+        raise RecoveryError(f"wrong arguments: '{name}': {said[:1].lower()}{said[1:]}, not {str(given)[:SHOWN]!r}") from None

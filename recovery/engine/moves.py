@@ -121,7 +121,7 @@ def exhaust(facts: Facts, attempts: Sequence[Attempt], decisions: Sequence[Decis
     acted = any(attempt.outcome is Outcome.INEFFECTIVE for attempt in attempts)
     tried = ", ".join(f"{attempt.strategy} ({attempt.outcome})" for attempt in attempts)
     left_out = "; ".join(f"{left.strategy}: {left.why}" for left in recovery.plan.left_out)
-    skipped = "; ".join(f"{decision.strategy}: {decision.reason}" for decision in decisions)
+    skipped = "; ".join(decision.reason for decision in decisions)
     parts = [
         f"tried {tried}" if tried else "nothing could be tried",
         f"left out: {left_out}" if left_out else "",
@@ -137,11 +137,18 @@ def exhaust(facts: Facts, attempts: Sequence[Attempt], decisions: Sequence[Decis
         recovery_id=recovery.id,
         failure_id=facts.failure.id if facts.failure else None,
         facts={"attempts": len(attempts), "planned": len(recovery.plan.attempts)},
-        until=now + timedelta(seconds=facts.fleet.platform.retry_failed_after),
+        until=now + _pause_after_failure(facts, attempts, decisions),
     )
     after = replace(recovery, quiet_until=escalate.until)
     closed = close(after, RecoveryState.FAILED, Outcome.INEFFECTIVE if acted else Outcome.FAILED, reason, now)
     return replace(closed, decisions=(*decisions, escalate), ended=_taken_away(attempts[-1]) if attempts else None)
+
+
+def _pause_after_failure(facts: Facts, attempts: Sequence[Attempt], held_back: Sequence[Decision]) -> timedelta:
+    """Where every strategy has reached its cap, nothing can change before the service could have been stable for long enough."""
+    platform = facts.fleet.platform
+    capped = not attempts and bool(held_back) and all(decision.guard == "attempt_cap" for decision in held_back)
+    return timedelta(seconds=max(platform.retry_failed_after, platform.stable_after if capped else 0.0))
 
 
 def _taken_away(attempt: Attempt) -> Mitigation | None:

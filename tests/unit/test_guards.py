@@ -133,7 +133,7 @@ def test_a_strategy_is_given_up_after_its_attempt_cap_until_the_service_was_stab
 
     capped = world.report()
     directive = world.run(capped)
-    world.later(2)
+    world.later(301)
     world.mark_stable("web")
     again = world.run(world.report())
 
@@ -169,3 +169,19 @@ def test_what_a_person_asked_for_does_not_use_up_the_attempts() -> None:
     world.run(world.report())
 
     assert world.ledger.count("restart.one") == 3
+
+
+def test_a_service_given_up_is_looked_at_again_when_its_cap_could_have_been_reset() -> None:
+    world = World("restart", max_attempts=1, cooldown={"restart": 0}, platform={"retry_failed_after": 5, "stable_after": 300})
+    world.run(world.report())
+    world.later(6)
+    given_up = world.report()
+    world.run(given_up)
+
+    world.later(290)
+    during = world.report()
+    world.later(11)
+    after = world.report()
+
+    assert during == given_up
+    assert after != given_up

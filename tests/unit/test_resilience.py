@@ -87,3 +87,13 @@ def test_a_task_without_memory_fails_in_a_way_that_spares_its_worker() -> None:
 def test_arguments_that_do_not_fit_are_one_sentence(kwargs: dict[str, str], said: str) -> None:
     with pytest.raises(RecoveryError, match=f"wrong arguments: .*{said}"):
         greeting(**kwargs)
+
+
+def test_an_argument_of_the_wrong_type_is_refused_in_one_sentence() -> None:
+    @APP.task(name="typed")  # type: ignore[untyped-decorator]
+    def typed(service: str, force: bool = False) -> str:
+        return service
+
+    with pytest.raises(RecoveryError, match="wrong arguments: 'service': input should be a valid string"):
+        typed(service=["dead"])
+    assert typed(service="web", force=True) == "web"
