@@ -25,7 +25,8 @@ class Signals:
         os.set_blocking(self._writer, False)
         self._wakeup_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         for number in STOPPING:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
+            # nohup means its SIGHUP, but a shell that starts us with `&` makes us ignore SIGINT unasked, and `kill -INT` must work
+            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._stop)
         self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, _noted)
         return self
