@@ -1,13 +1,15 @@
 """Times, durations and tables as people read them."""
 
+import io
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from rich.console import Console
 
 from recovery.history import Rate, Spread
 from recovery.models import Status
 from workers.cli.past import rate, spread
-from workers.cli.render import ago, duration, plain, print_table, text_of
+from workers.cli.render import ago, counted, duration, plain, print_table, table, text_of
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -58,3 +60,44 @@ def test_rates_and_spreads_come_with_their_count() -> None:
     assert rate(Rate(0, 0)) == "- (0)"
     assert spread(Spread.of([1.0, 3.0])) == "p50 2.0 s, p95 2.9 s (of 2)"
     assert spread(None) == "-"
+
+
+ROWS = [["8b0b610e", "2026-01-01 12:00:00", "service_unavailable", "no answer on port 8080 within 1 s, tried three times"]]
+
+
+def shown(width: int, drop: tuple[str, ...] = ()) -> list[str]:
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    with console.capture() as capture:
+        console.print(table(("id", "opened", "category", "message"), ROWS, width=width, drop=drop))
+    return [line.strip() for line in capture.get().splitlines() if line.strip()]
+
+
+def test_only_prose_wraps_and_at_words() -> None:
+    lines = shown(80)
+
+    assert lines[2].startswith("8b0b610e  2026-01-01 12:00:00  service_unavailable  no answer")
+    assert " ".join(" ".join(lines[2:]).split()).endswith(ROWS[0][-1])
+    assert len(lines) > 3
+
+
+def test_a_narrow_terminal_drops_the_least_important_columns_and_no_more() -> None:
+    assert shown(80, ("category", "opened"))[0].split() == ["id", "opened", "category", "message"]
+    assert shown(60, ("category", "opened"))[0].split() == ["id", "opened", "message"]
+    assert shown(40, ("category", "opened"))[0].split() == ["id", "message"]
+
+
+def test_what_fits_in_no_way_is_told_below_its_row(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+
+    print_table(("id", "opened", "category", "message"), ROWS, empty="")
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:] == ["    no answer on port 8080 within 1 s, tried three", "    times"]
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "text"), [(1, "service", "1 service"), (0, "service", "0 services"), (2, "dry run", "2 dry runs")]
+)
+def test_counts_agree_with_their_noun(number: int, noun: str, text: str) -> None:
+    assert counted(number, noun) == text

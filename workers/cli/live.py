@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from recovery.history import NotedEvent
     from workers.cli.parts import Parts
 
-SHOWN = 6
-"""Columns of the history that fit into 80 columns."""
 NEWEST = 8
 """Recoveries shown below the services."""
 
@@ -68,12 +66,12 @@ def event_line(noted: "NotedEvent", *, as_json: bool) -> str:
 
 def _view(parts: "Parts") -> Any:
     """Return one screen; a database that is away for a moment is told on it instead of ending the watch."""
-    from rich.console import Group
+    from rich.console import Console, Group
     from rich.text import Text
 
-    from workers.cli.past import HISTORY_COLUMNS, history_row
+    from workers.cli.past import HISTORY_COLUMNS, HISTORY_DROP, history_row
     from workers.cli.render import table, text_of
-    from workers.cli.state import STATUS_COLUMNS, headline, service_rows, snapshot
+    from workers.cli.state import STATUS_COLUMNS, STATUS_DROP, headline, service_rows, snapshot
 
     try:
         found = snapshot(parts, utcnow())
@@ -81,7 +79,13 @@ def _view(parts: "Parts") -> Any:
     except StoreUnavailable as error:
         return Text(error.message, style="red")
     services = [[text_of(cell) for cell in row] for row in service_rows(found)]
-    recoveries = [[text_of(cell) for cell in history_row(recovery)[:SHOWN]] for recovery in newest]
+    recoveries = [[text_of(cell) for cell in history_row(recovery)] for recovery in newest]
     title = Text(headline(found), style="red" if found["stale"] else "bold")
     newest_title = Text("Newest recoveries", style="bold")
-    return Group(title, table(STATUS_COLUMNS, services), newest_title, table(HISTORY_COLUMNS[:SHOWN], recoveries))
+    width = Console().width
+    return Group(
+        title,
+        table(STATUS_COLUMNS, services, width=width, drop=STATUS_DROP),
+        newest_title,
+        table(HISTORY_COLUMNS, recoveries, width=width, drop=HISTORY_DROP),
+    )

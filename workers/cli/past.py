@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from recovery.history import Rate, Spread
 
 HISTORY_COLUMNS = ("id", "opened", "service", "category", "result", "took", "kind", "attempts", "reports")
-"""The first six fit into 80 columns and are what `watch` shows."""
+HISTORY_DROP = ("reports", "attempts", "kind", "took", "category")
+"""What a narrow terminal does without, least important first."""
 
 UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
@@ -59,7 +60,7 @@ def history(*, service: str | None, outcome: str | None, state: str | None, sinc
     if as_json:
         print_json([{**_plain(recovery), "recovery_seconds": recovery.recovery_seconds} for recovery in found])
         return
-    print_table(HISTORY_COLUMNS, [history_row(recovery) for recovery in found], empty="No recovery fits.")
+    print_table(HISTORY_COLUMNS, [history_row(recovery) for recovery in found], empty="No recovery fits.", drop=HISTORY_DROP)
 
 
 def history_row(recovery: Recovery) -> list[object]:
@@ -83,14 +84,14 @@ def history_row(recovery: Recovery) -> list[object]:
 def stats(*, since: datetime, as_json: bool) -> None:
     """Show recovery times and success rates, with what they are counted over."""
     from workers.cli.parts import Parts
-    from workers.cli.render import moment, print_json, print_table, text_of
+    from workers.cli.render import moment, print_json, print_lines, print_table, text_of
 
     found = Parts().history.stats(since, utcnow())
     if as_json:
         print_json(found)
         return
     outcomes = ", ".join(f"{number} {word}" for word, number in found.outcomes.items()) or "none"
-    click.echo(f"Recoveries closed since {moment(found.since)}: {outcomes}; open now: {found.open_now}.")
+    print_lines([f"Recoveries closed since {moment(found.since)}: {outcomes}; open now: {found.open_now}."], hang=12)
     click.echo(f"Success     {rate(found.success)} of those that acted (resolved or mitigated, verified)")
     click.echo(f"Detected    {spread(found.detection)} after the first evidence")
     click.echo(f"Recovered   {spread(found.recovery)} after the first evidence (MTTR)")
@@ -99,10 +100,11 @@ def stats(*, since: datetime, as_json: bool) -> None:
         [each.service, each.closed, rate(each.success), spread(each.recovery), rate(each.availability) if each.availability else "-"]
         for each in found.services
     ]
-    print_table(("service", "closed", "success", "recovered after", "checks passed"), services, empty="No service was seen.")
+    columns = ("service", "closed", "success", "recovered after", "checks passed")
+    print_table(columns, services, empty="No service was seen.", drop=("closed", "checks passed"))
     click.echo()
     strategies = [[each.strategy, rate(each.success), spread(each.took), spread(each.recovery)] for each in found.strategies]
-    print_table(("strategy", "success", "took", "recovered after"), strategies, empty="No strategy was run.")
+    print_table(("strategy", "success", "took", "recovered after"), strategies, empty="No strategy was run.", drop=("took",))
     if found.held:
         click.echo()
         print_table(("held back by", "choice", "times"), [[each.guard, text_of(each.choice), each.times] for each in found.held], empty="")

@@ -1,7 +1,9 @@
 """How answers look: aligned tables, JSON with stable field names, times and durations for people."""
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
@@ -18,6 +20,12 @@ COLOURS = {
     **dict.fromkeys(("pending", "in_progress", "running", "started", "queued", "merge"), "cyan"),
 }
 """Words that bear a colour on a terminal."""
+PROSE = {"message", "reason", "description", "detail"}
+"""Last columns that may wrap; every other cell is one word, id, time, number or name, and stays whole."""
+NARROWEST_PROSE = 24
+"""Characters that a wrapping column keeps before other columns are dropped for it."""
+GAP = 2
+"""Characters between two columns on a terminal."""
 
 
 def print_json(value: object) -> None:
@@ -41,16 +49,22 @@ def plain(value: object) -> Any:
     return value.value if isinstance(value, Enum) else value
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str, drop: Sequence[str] = ()) -> None:
     """Print rows under their column heads; `empty` if there are none.
 
     On a terminal it fits the width and bears colours; in a pipe every row is one uncut line.
+
+    Args:
+        columns: the heads.
+        rows: one value per column.
+        empty: printed instead of a table without rows.
+        drop: the columns that a narrow terminal does without, least important first.
     """
     cells = [[text_of(cell) for cell in row] for row in rows]
     if not cells:
         click.echo(empty)
     elif sys.stdout.isatty():
-        _rich_table(columns, cells)
+        _rich_table(columns, cells, drop)
     else:
         lines = [list(columns), *cells]
         widths = [max(len(line[position]) for line in lines) for position in range(len(columns))]
@@ -58,24 +72,72 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, emp
             click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def table(columns: Sequence[str], cells: Iterable[Sequence[str]]) -> Any:
-    """Return a table for a terminal."""
+def table(columns: Sequence[str], cells: Sequence[Sequence[str]], *, width: int, drop: Sequence[str] = ()) -> Any:
+    """Return a table for a terminal of `width` characters, in which only prose wraps, and at words."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    built = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for position, column in enumerate(columns):
-        built.add_column(column, no_wrap=position == 0, overflow="fold")
+    kept = _kept(columns, cells, drop, width)
+    built = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for position in kept:
+        prose = _is_prose(columns, position)
+        built.add_column(columns[position], no_wrap=not prose, overflow="fold")
     for row in cells:
-        built.add_row(*(Text(cell, style=COLOURS.get(cell, "")) for cell in row))
+        built.add_row(*(Text(row[position], style=COLOURS.get(row[position], "")) for position in kept))
     return built
 
 
-def _rich_table(columns: Sequence[str], cells: Iterable[Sequence[str]]) -> None:
+def _kept(columns: Sequence[str], cells: Sequence[Sequence[str]], drop: Sequence[str], width: int) -> list[int]:
+    """Return the positions of the columns that fit into `width`, after dropping as few as possible in the order of `drop`.
+
+    Prose goes last of all, when the rest leaves it no room.
+    """
+    from rich.cells import cell_len
+
+    needed = {place: max(map(cell_len, (column, *(row[place] for row in cells)))) for place, column in enumerate(columns)}
+    last = len(columns) - 1
+    if _is_prose(columns, last):
+        needed[last] = min(needed[last], NARROWEST_PROSE)
+    for name in drop:
+        if sum(needed.values()) + GAP * len(needed) <= width:
+            break
+        needed.pop(columns.index(name))
+    if last in needed and _is_prose(columns, last) and sum(needed.values()) + GAP * len(needed) > width:
+        needed.pop(last)
+    return list(needed)
+
+
+def _is_prose(columns: Sequence[str], position: int) -> bool:
+    return position == len(columns) - 1 and columns[position] in PROSE
+
+
+def _rich_table(columns: Sequence[str], cells: Sequence[Sequence[str]], drop: Sequence[str]) -> None:
     from rich.console import Console
 
-    Console().print(table(columns, cells))
+    console, last = Console(), len(columns) - 1
+    if last in _kept(columns, cells, drop, console.width) or columns[last] in drop or not _is_prose(columns, last):
+        console.print(table(columns, cells, width=console.width, drop=drop))
+        return
+    for row in cells:
+        print_lines(["  ".join(row[:-1]), f"    {row[-1]}"], hang=4)
+
+
+def print_lines(lines: Iterable[str], hang: int) -> None:
+    """Print lines; on a terminal what is too long wraps at words and goes on `hang` characters from the left."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in lines:
+        if width is None or len(line) <= width:
+            click.echo(line)
+        else:
+            click.echo(textwrap.fill(line, width, subsequent_indent=" " * hang, break_long_words=False, break_on_hyphens=False))
+
+
+def counted(number: int, noun: str) -> str:
+    """Return `1 service`, `2 services`."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number} {noun}s"
 
 
 def text_of(value: object) -> str:

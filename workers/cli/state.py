@@ -52,14 +52,16 @@ def services(*, service: str | None, as_json: bool) -> None:
             print_json(rows)
         else:
             columns = ("check", "type", "every", "status", "seen", "latency", "message")
-            print_table(columns, [[row[column] for column in columns] for row in rows], empty=f"{service} has no checks.")
+            seen = [[row[column] for column in columns] for row in rows]
+            print_table(columns, seen, empty=f"{service} has no checks.", drop=("latency", "every", "type", "seen"))
         return
     declared = _declared(parts)
     if as_json:
         print_json(declared)
         return
     columns = ("service", "status", "checks", "driver", "remedies", "depends_on", "description")
-    print_table(columns, [[row[column] for column in columns] for row in declared], empty="No service is declared.")
+    cells = [[row[column] for column in columns] for row in declared]
+    print_table(columns, cells, empty="No service is declared.", drop=("description", "depends_on", "driver", "remedies"))
 
 
 def snapshot(parts: "Parts", now: datetime) -> dict[str, Any]:
@@ -97,17 +99,19 @@ def service_rows(found: dict[str, Any]) -> list[list[object]]:
 
 
 STATUS_COLUMNS = ("service", "status", "score", "since", "recovery", "message")
+STATUS_DROP = ("score", "since")
+"""What a narrow terminal does without, least important first."""
 
 
 def _print(found: dict[str, Any]) -> None:
     from workers.cli.render import print_table
 
     click.echo(headline(found))
-    print_table(STATUS_COLUMNS, service_rows(found), empty="No service is declared.")
+    print_table(STATUS_COLUMNS, service_rows(found), empty="No service is declared.", drop=STATUS_DROP)
     if found["mitigations"]:
         click.echo("\nMitigated, to be restored when healthy:")
-        rows = [[each.service, each.strategy, each.since, each.until, each.recovery_id] for each in found["mitigations"]]
-        print_table(("service", "by", "since", "at most until", "recovery"), rows, empty="")
+        rows = [[each.service, each.strategy, each.since, each.until, each.recovery_id[:8]] for each in found["mitigations"]]
+        print_table(("service", "by", "since", "at most until", "recovery"), rows, empty="", drop=("since", "recovery"))
 
 
 def _service(state: ServiceState, recovery: Recovery | None) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`show` and `why`: the story of one recovery, and the decisions about one service."""
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from workers.cli.parts import Parts
 
 SHORTEST_ID = 6
+ECHO = re.compile(r"\b([\w.-]+): (?=\1\b)")
 
 
 @click.command(short_help="Tell the story of one recovery.")
@@ -32,7 +34,7 @@ def show(*, recovery: str, as_json: bool) -> None:
 def why(*, service: str, limit: int, as_json: bool) -> None:
     """Show what was decided about SERVICE: by which guard, with which numbers, and when it may act again."""
     from workers.cli.parts import Parts
-    from workers.cli.render import print_json, print_table
+    from workers.cli.render import print_json, print_lines
 
     parts = Parts()
     parts.require_service(service)
@@ -40,8 +42,10 @@ def why(*, service: str, limit: int, as_json: bool) -> None:
     if as_json:
         print_json([decision_table(each) for each in found])
         return
-    columns = ("at", "choice", "guard", "strategy", "reason", "may act again at", "numbers", "times", "recovery")
-    print_table(columns, [decision_row(each) for each in found], empty=f"Nothing was ever decided about {service}.")
+    if not found:
+        click.echo(f"Nothing was ever decided about {service}.")
+    for each in found:
+        print_lines(decision_lines(each), hang=10)
 
 
 def find(parts: "Parts", text: str, *, only_open: bool = False) -> Recovery:
@@ -60,7 +64,7 @@ def find(parts: "Parts", text: str, *, only_open: bool = False) -> Recovery:
 
 def print_story(parts: "Parts", recovery_id: str, *, as_json: bool) -> None:
     """Print all that is known about one recovery."""
-    from workers.cli.render import print_json
+    from workers.cli.render import print_json, print_lines
 
     found = parts.history.story(recovery_id)
     if found is None:
@@ -68,7 +72,7 @@ def print_story(parts: "Parts", recovery_id: str, *, as_json: bool) -> None:
     if as_json:
         print_json(as_table(found))
     else:
-        click.echo("\n".join(lines(found)))
+        print_lines(lines(found), hang=12)
 
 
 def as_table(found: "Story") -> dict[str, Any]:
@@ -155,9 +159,23 @@ def decision_table(each: "NotedDecision") -> dict[str, Any]:
     return {**plain(each.decision), "repeats": each.repeats, "last_at": each.last_at}
 
 
-def decision_row(each: "NotedDecision") -> list[object]:
-    """Return the cells for one decision."""
+def decision_lines(each: "NotedDecision") -> list[str]:
+    """Return one decision as a head line, then the reason, the numbers and when it may act again."""
+    from workers.cli.render import moment
+
     made = each.decision
-    numbers = ", ".join(f"{key}={value}" for key, value in made.facts.items())
-    recovery = made.recovery_id[:8] if made.recovery_id else None
-    return [each.last_at or made.at, made.choice, made.guard, made.strategy, made.reason, made.until, numbers, each.repeats + 1, recovery]
+    about = [f"recovery {made.recovery_id[:8]}"] if made.recovery_id else []
+    about += [_count(each.repeats + 1)] if each.repeats else []
+    strategy = f" {made.strategy}" if made.strategy else ""
+    told = [f"{moment(each.last_at or made.at)}  {made.choice}{strategy} by {made.guard}" + (f"  ({', '.join(about)})" if about else "")]
+    told.append(f"          {without_echo(made.reason)}")
+    if made.facts:
+        told.append(f"          {', '.join(f'{key}={value}' for key, value in made.facts.items())}")
+    if made.until:
+        told.append(f"          may act again at {moment(made.until)}")
+    return told
+
+
+def without_echo(reason: str) -> str:
+    """Return a reason that does not name its strategy twice: `restart: restart ran 3 times` is `restart ran 3 times`."""
+    return ECHO.sub("", reason)
