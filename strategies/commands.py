@@ -12,10 +12,11 @@ from typing import IO, Annotated
 
 from pydantic import Field
 
+from recovery.config.programs import Program
 from recovery.errors import RecoveryError
 
-Argv = tuple[Annotated[str, Field(min_length=1)], ...]
-"""A program and its arguments."""
+Argv = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Program()]
+"""A program and its arguments; that the program exists is seen to by `recovery check`."""
 
 OUTPUT_LIMIT = 64 * 1024 * 1024
 """Bytes of output that are read at most."""

@@ -76,5 +76,7 @@ def parse(
     report.raise_errors()
     check_mentions(services, kinds.strategies, report)
     report.raise_errors()
+    if not services:
+        report.warn((), "declares no service, so nothing is watched")
     version = hashlib.sha256(text.encode()).hexdigest()[:12]
     return Loaded(Fleet(version=version, platform=platform, services=services), report.warning_lines())

@@ -13,6 +13,8 @@ from pathlib import Path
 from recovery.config.fleet import Fleet
 from recovery.config.kinds import Kinds
 from recovery.config.load import Loaded, parse, read_text
+from recovery.config.problems import Problem, path_of, refuse
+from recovery.config.programs import missing_programs
 from recovery.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
@@ -82,15 +84,30 @@ class FleetSource:
             return
         try:
             loaded = self._parse(text)
+            self._require_services(loaded.fleet)
         except ConfigurationError as error:
             self._refuse(error, content)
             return
         self._fleet, self._seen = loaded.fleet, content
-        self._keep(text)
+        self._announce(loaded, is_new=self._keep(text))
+        self._on_accepted(loaded)
+
+    def _require_services(self, fleet: Fleet) -> None:
+        """Refuse a file that declares nothing after one that did: editors empty a file before they write it."""
+        before = self._fleet or self._last_accepted()
+        if before is not None and before.services and not fleet.services:
+            hint = f"to watch nothing any more, stop the platform and delete {self.accepted_copy}"
+            refuse(self.path.name, [Problem((), f"declares no service, unlike the version before; {hint}")])
+
+    def _announce(self, loaded: Loaded, *, is_new: bool) -> None:
+        """Tell what is odd, and which version is in force: loudly in the first process that takes it, not in each one that follows."""
         for warning in loaded.warnings:
             log.warning("configuration: %s", warning)
-        log.info("configuration version %s of %s is in force, %d services", loaded.fleet.version, self.path, len(loaded.fleet.services))
-        self._on_accepted(loaded)
+        for missing in missing_programs(loaded.fleet, self._kinds):
+            log.warning("configuration: %s: %s: %s", self.path.name, path_of(missing.where), missing.message)
+        level = logging.INFO if is_new else logging.DEBUG
+        version, count = loaded.fleet.version, len(loaded.fleet.services)
+        log.log(level, "configuration version %s of %s is in force, %d services", version, self.path, count)
 
     def _parse(self, text: str) -> Loaded:
         return parse(text, self._kinds, file=self.path.name, folder=self.path.parent)
@@ -98,21 +115,36 @@ class FleetSource:
     def _refuse(self, error: ConfigurationError, content: str) -> None:
         """Stay with what is in force, else with the accepted copy; raise `error` if there is neither. Tell it once per content."""
         if self._fleet is None:
-            self._fleet = self._from_copy(error)
+            self._fleet = self._last_accepted()
+        if self._fleet is None:
+            raise error
         if content == self._seen:
             return
         self._seen = content
         log.error("configuration refused, version %s stays in force: %s", self._fleet.version, error.message)
         self._on_refused(error)
 
-    def _from_copy(self, error: ConfigurationError) -> Fleet:
+    def _last_accepted(self) -> Fleet | None:
+        """Return what the copy declares, None if there is none or it is not valid here any more."""
+        text = self._copied()
         try:
-            return self._parse(self.accepted_copy.read_text(encoding="utf-8")).fleet
-        except (OSError, ValueError, ConfigurationError):
-            raise error from None
+            return None if text is None else self._parse(text).fleet
+        except ConfigurationError:
+            return None
 
-    def _keep(self, text: str) -> None:
-        """Replace the copy atomically. A copy that cannot be written costs only the comfort of the next start, so it is logged."""
+    def _copied(self) -> str | None:
+        try:
+            return self.accepted_copy.read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            return None
+
+    def _keep(self, text: str) -> bool:
+        """Replace the copy atomically, unless it has this text already; say whether it had not.
+
+        A copy that cannot be written costs only the comfort of the next start, so it is logged.
+        """
+        if self._copied() == text:
+            return False
         temporary = None
         try:
             self.accepted_copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -125,6 +157,7 @@ class FleetSource:
             if temporary:
                 with contextlib.suppress(OSError):
                     Path(temporary).unlink()
+        return True
 
 
 def _stamp(path: Path) -> Stamp | None:

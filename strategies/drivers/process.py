@@ -10,6 +10,7 @@ import psutil
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from recovery.config.fleet import ServiceDeclaration
+from recovery.config.programs import Program
 from recovery.errors import DriverError, nearest
 from recovery.models import JsonObject
 from recovery.ports import DriverKind
@@ -48,7 +49,7 @@ class ProcessOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    command: tuple[str, ...] = Field(min_length=1)
+    command: Annotated[tuple[str, ...], Program()] = Field(min_length=1)
     """Program and arguments; no shell reads them. It must stay in the foreground."""
     pidfile: Path
     cwd: Path = Path()

@@ -1,5 +1,6 @@
 """Reload without restart: what is valid comes into force, what is not is refused once and loudly."""
 
+import logging
 import os
 import threading
 from pathlib import Path
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from recovery.config.kinds import Kinds
 from recovery.config.load import Loaded
 from recovery.config.source import FleetSource
+from recovery.detect.checks.command import CommandOptions
 from recovery.errors import ConfigurationError
 
 
@@ -17,7 +19,7 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-KINDS = Kinds(checks={"memory": Options}, drivers={}, strategies={"degrade": Options})
+KINDS = Kinds(checks={"memory": Options, "command": CommandOptions}, drivers={}, strategies={"degrade": Options})
 BROKEN = "[services.web"
 
 
@@ -99,6 +101,55 @@ def test_a_mended_file_comes_into_force(watched: Watched) -> None:
     watched.file.write_text(declaring("web", "api"))
 
     assert watched.names() == ["web", "api"]
+
+
+@pytest.mark.parametrize("emptied", ["", "\n", "[platform]\ncooldown = 5\n", "[services]\n"])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_file_that_was_emptied_is_refused_until_it_is_written(watched: Watched, emptied: str, restarted: bool) -> None:
+    watched.file.write_text(declaring("web"))
+    watched.source.current()
+    source = watched.again() if restarted else watched.source
+
+    watched.file.write_text(emptied)
+    fleets = [source.current(), source.current()]
+    watched.file.write_text(declaring("web", "api"))
+
+    assert [list(fleet.services) for fleet in fleets] == [["web"], ["web"]]
+    (refused,) = watched.refused
+    assert "recovery.toml: declares no service" in refused.message
+    assert str(watched.copy) in refused.message
+    assert list(source.current().services) == ["web", "api"]
+
+
+def test_a_first_file_without_services_is_accepted_with_a_warning(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+    watched.file.write_text("")
+
+    assert watched.names() == []
+    assert "recovery.toml: declares no service" in caplog.text
+    assert watched.refused == []
+
+
+def test_a_version_is_announced_by_the_first_process_that_takes_it(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    watched.file.write_text(declaring("web"))
+
+    for source in (watched.source, watched.again(), watched.again()):
+        source.current()
+    first = caplog.text.count("is in force")
+    watched.file.write_text(declaring("api"))
+    for source in (watched.source, watched.again()):
+        source.current()
+
+    assert first == 1
+    assert caplog.text.count("is in force") == 2
+
+
+def test_a_program_that_this_machine_lacks_is_told_at_the_start(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+    watched.file.write_text('[services.web]\n[[services.web.checks]]\ntype = "command"\ncommand = ["no-such-program"]\n')
+
+    watched.source.current()
+
+    assert "recovery.toml: services.web.checks[0].command: cannot run 'no-such-program': no such program in the PATH" in caplog.text
 
 
 def test_a_file_that_vanishes_leaves_the_fleet_in_force(watched: Watched) -> None:

@@ -62,20 +62,29 @@ def configuration(settings: Settings) -> tuple[list[Line], Loaded | None]:
     except ConfigurationError as error:
         return [Line("file", name, WRONG, problem) for problem in error.problems or (error.message,)], None
     services = loaded.fleet.services.values()
+    warnings = [Line("file", name, WARNING, warning) for warning in loaded.warnings]
+    if not services:
+        return warnings, loaded
     detail = f"version {loaded.fleet.version}: {len(services)} services, {sum(len(service.checks) for service in services)} checks"
-    return [Line("file", name, OK_WORD, detail), *(Line("file", name, WARNING, warning) for warning in loaded.warnings)], loaded
+    return [Line("file", name, OK_WORD, detail), *warnings], loaded
 
 
 def drivers(fleet: Fleet) -> list[Line]:
-    """Say for each driver that a service names whether it can be used on this machine, and builds with its options."""
+    """Say for each driver that a service names whether it can be used on this machine, and which other programs are missing here."""
+    from recovery.config.problems import path_of
+    from recovery.config.programs import missing_programs
     from strategies.drivers import DRIVERS
+    from workers.cli.parts import kinds
 
+    missing = list(missing_programs(fleet, kinds()))
     lines = []
     for service in fleet.services.values():
         if service.driver is not None:
-            why = _obstacle(DRIVERS[service.driver.kind], service)
+            absent = [each.message for each in missing if each.service == service.name and each.part == "driver"]
+            why = "; ".join(dict.fromkeys(absent)) or _obstacle(DRIVERS[service.driver.kind], service)
             lines.append(Line("driver", f"{service.name}: {service.driver.kind}", WRONG if why else OK_WORD, why or "usable here"))
-    return lines
+    others = [each for each in missing if each.part != "driver"]
+    return lines + [Line("program", path_of(each.where[1:]), WRONG, each.message) for each in others]
 
 
 def _obstacle(kind: "DriverKind", service: ServiceDeclaration) -> str | None:

@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import Field
 
 from recovery.config.fleet import CheckDeclaration, Declaration, ServiceDeclaration
+from recovery.config.programs import Program
 from recovery.models import JsonObject
 from recovery.ports import CheckKind, Finding, Heartbeats
 
@@ -28,7 +29,7 @@ MEANINGS = {0: "ok", 1: "warning", 2: "critical", 3: "unknown"}
 class CommandOptions(Declaration):
     """`type = "command"`."""
 
-    command: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+    command: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1), Program()]
     """Program and arguments; no shell reads them. What the program starts is killed with it at the timeout."""
     cwd: Path = Path()
     """Working directory; default: the folder of `recovery.toml`."""
