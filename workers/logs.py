@@ -27,9 +27,11 @@ TASK_TALK = frozenset({"celery.app.trace", "celery.worker.strategy"})
 
 NOISE = {
     "celery.beat": ("Scheduler: Sending due task", "beat pidbox:"),
+    "celery.worker.consumer.consumer": ("Skipping prefetch count",),  # at each loss of the broker, on top of the line that tells it
     "celery.worker.consumer.mingle": ("mingle:",),
     "celery.worker.consumer.gossip": ("missed heartbeat", "sync with"),
     "celery.worker.pidbox": ("pidbox:",),
+    "py.warnings": ("CPendingDeprecationWarning",),  # what a later Celery will do is no matter of this one
     "flower.command": ("Registered tasks", "detected, shutting down"),
     "flower.inspector": ("Inspect method",),  # warns of every worker that does not answer within a second
 }

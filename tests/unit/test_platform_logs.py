@@ -112,10 +112,13 @@ def test_small_talk_of_the_libraries_stays_out(written: Record) -> None:
         logging.getLogger("celery.worker.strategy").info("Task received", extra={"data": {"name": "maintenance.tick"}})
         logging.getLogger("celery.app.trace").info("Task succeeded", extra={"data": {"name": "strategy.restart"}})
         logging.getLogger("celery.app.trace").error("Task failed", extra={"data": {"name": "health.sweep"}})
+        logging.getLogger("celery.worker.consumer.consumer").info("Skipping prefetch count reduction after connection restart")
+        logging.getLogger("py.warnings").warning("consumer.py:499: CPendingDeprecationWarning: in Celery 6.0 tasks will be cancelled")
+        logging.getLogger("py.warnings").warning("ours.py:1: ResourceWarning: unclosed socket")
 
     lines = written(talk).splitlines()
 
-    assert [line.split(" ", 1)[1] for line in lines] == ["ERROR Task failed"]
+    assert [line.split(" ", 1)[1] for line in lines] == ["ERROR Task failed", "WARN  ours.py:1: ResourceWarning: unclosed socket"]
 
 
 def test_debug_shows_everything(written: Record) -> None:
