@@ -173,7 +173,7 @@ def test_check_finds_everything_in_order(stage: Stage) -> None:
     found = json.loads(stage.recovery("check", "--json").stdout)
 
     assert found["ok"]
-    assert {line["what"] for line in found["lines"]} == {"file", "driver", "redis", "database"}
+    assert {line["what"] for line in found["lines"]} == {"file", "driver", "data", "redis", "database"}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """`check`: is the file valid, can its drivers work here, do the connections answer? Nothing is changed."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +11,18 @@ import click
 
 from recovery.config.fleet import Fleet, ServiceDeclaration
 from recovery.config.load import Loaded
-from recovery.errors import ConfigurationError, RecoveryError
+from recovery.errors import ConfigurationError, RecoveryError, StoreUnavailable
 from recovery.settings import Settings, redact
 
 if TYPE_CHECKING:
+    from redis import Redis
+
     from recovery.ports import DriverKind
 
 OK_WORD, WARNING, WRONG = "ok", "warning", "wrong"
+
+LEAST_SPACE = 10_000_000
+"""Bytes that must be free where the platform writes; less is gone before anybody has read the message."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,10 @@ class Line:
 @click.command(short_help="Validate the file, the drivers and the connections.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(*, as_json: bool) -> None:
-    """Validate recovery.toml, the drivers and the connections. Exit code 1 if the file or a driver is wrong, 5 for a connection."""
+    """Validate recovery.toml, the drivers, the connections and the disk.
+
+    Exit code 1 if the file, a driver or a program is wrong, 5 if Redis, the database or the disk is.
+    """
     from workers.cli.edge import ERROR, UNREACHABLE
     from workers.cli.render import print_json, print_table
 
@@ -98,7 +107,8 @@ def _obstacle(kind: "DriverKind", service: ServiceDeclaration) -> str | None:
 
 
 def connections(settings: Settings) -> Iterator[Line]:
-    """Try Redis, the broker (if it is another server) and the database, each for a few seconds at most."""
+    """Try the data folder, Redis, the broker (if it is another server) and the database, each for a few seconds at most."""
+    yield _line("data", str(settings.home), lambda: _space(settings.home))
     yield _line("redis", redact(settings.redis), lambda: _redis(settings))
     if settings.broker_url:
         yield _line("broker", redact(settings.broker_url), _broker)
@@ -124,8 +134,36 @@ def _redis(settings: Settings) -> str:
     client = connect(settings.redis)
     with translated():
         version = client.info("server")
+    _require_writes(client)
     client.close()
     return f"answers, version {version.get('valkey_version') or version.get('redis_version')}"
+
+
+def _require_writes(client: "Redis") -> None:
+    """Raise `StoreUnavailable` if the server takes no writes: its disk or memory is full, or it is a replica.
+
+    Writing nothing into a key that nobody uses changes nothing, but is refused as any write would be.
+    """
+    from recovery.store.connect import translated
+
+    try:
+        with translated():
+            client.setrange("recovery:check", 0, "")
+    except StoreUnavailable as error:
+        raise StoreUnavailable(f"answers, but takes no writes: {error.__cause__}") from error
+
+
+def _space(folder: Path) -> str:
+    """Return how much is free where `folder` is or will be; raises `OSError` if that is too little to work with."""
+    free = shutil.disk_usage(_existing(folder)).free
+    if free < LEAST_SPACE:
+        raise OSError(f"the disk is full: {free / 1e6:.1f} MB are free in {folder}, at least {LEAST_SPACE / 1e6:.0f} MB are needed")
+    return f"{free / 1e6:,.0f} MB are free"
+
+
+def _existing(path: Path) -> Path:
+    absolute = path.absolute()
+    return next(folder for folder in (absolute, *absolute.parents) if folder.exists())
 
 
 def _broker() -> str:
@@ -142,6 +180,8 @@ def _database(settings: Settings) -> str:
 
     url = parse_url(settings.database)
     file = Path(url.database or "") if url.get_backend_name() == "sqlite" else None
+    if file is not None:
+        _space(file.parent)
     if file is not None and not file.exists():
         return _will_be_created(file)
     engine = open_engine(settings.database)
@@ -156,7 +196,7 @@ def _database(settings: Settings) -> str:
 
 
 def _will_be_created(file: Path) -> str:
-    parent = next(folder for folder in file.absolute().parents if folder.exists())
+    parent = _existing(file.parent)
     if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
         raise PermissionError(f"cannot be created: {parent} is not a folder that you may write to")
     return "does not exist yet, `recovery up` creates it"
