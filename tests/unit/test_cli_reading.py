@@ -11,13 +11,19 @@ import pytest
 from click.testing import CliRunner, Result
 
 from recovery.models import (
+    Action,
     Attempt,
     AttemptState,
+    Category,
     CheckState,
     Choice,
     Decision,
+    Kind,
+    LeftOut,
     Mitigation,
     Outcome,
+    Plan,
+    PlannedAttempt,
     Recovery,
     RecoveryState,
     ServiceState,
@@ -135,13 +141,48 @@ def test_status_exits_with_3_while_a_service_is_unhealthy(run: Run, store: SqlSt
     }
 
 
-def test_status_exits_with_5_when_nobody_is_looking(run: Run, store: SqlStore) -> None:
+def test_status_believes_nothing_when_nobody_is_looking(run: Run, store: SqlStore) -> None:
     seen(store, "shop", Status.HEALTHY, ago=60)
 
-    result = run("status")
+    lines = output(run("status"), code=3).splitlines()
 
-    assert result.exit_code == 5
-    assert "Nobody is looking" in result.stderr
+    assert lines[0].startswith("Nobody is looking")
+    assert lines[1].startswith("2 services: 2 unknown.")
+    assert "unknown (was healthy)" in lines[3]
+    assert data(run("status", "--json"), code=3)["stale"]
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "told"),
+    [
+        (
+            RecoveryState.FAILED,
+            "nothing could be tried; left out: degrade: not declared; held back: restart: restart ran 3 times",
+            "needs a person: restart ran 3 times (recovery why shop); refused",
+        ),
+        (RecoveryState.SUPPRESSED, "shop is declared managed = false", "left alone: shop is declared managed = false (recovery why shop)"),
+    ],
+)
+def test_status_tells_that_a_sick_service_waits_for_a_person(
+    run: Run, store: SqlStore, state: RecoveryState, reason: str, told: str
+) -> None:
+    seen(store, "shop", Status.UNHEALTHY)
+    row = recovery("shop", plan=Plan(left_out=(LeftOut(strategy="degrade", why="not declared"),)), created_at=utcnow())
+    store.open_recovery(row, None, [], [])
+    store.transition(row, replace(row, state=state, reason=reason, finished_at=utcnow(), due_at=None))
+
+    text = output(run("status"), code=3)
+
+    assert told in text
+    assert f"{row.id[:8]} {state}" in text
+    assert "idle" not in text.splitlines()[2]
+
+
+def test_a_recovery_that_failed_is_forgotten_once_the_service_is_well(run: Run, store: SqlStore) -> None:
+    seen(store, "shop", Status.HEALTHY)
+    recovered(store, outcome=Outcome.FAILED)
+
+    assert "needs a person" not in output(run("status"))
 
 
 def test_status_names_what_is_mitigated(run: Run, store: SqlStore) -> None:
@@ -220,6 +261,39 @@ def test_show_tells_the_story_by_id_prefix_or_service(run: Run, store: SqlStore,
         "delay restart by cooldown: cooling down: 5.0 s left; may act again at",
     ):
         assert part in text
+
+
+def test_show_says_each_left_out_reason_once_and_what_the_verification_saw(run: Run, store: SqlStore) -> None:
+    now = utcnow()
+    row = recovery("shop", plan=Plan(left_out=(LeftOut(strategy="degrade", why="not declared"),)))
+    store.open_recovery(row, None, [], [])
+    current = store.transition(row, replace(row, state=RecoveryState.IN_PROGRESS, attempt=1), attempt=attempt(row))
+    lease = store.acquire_lease("shop", row.id, "worker-1", now, now + timedelta(seconds=10))
+    assert current
+    assert lease
+    store.begin_attempt(lease, 1, now)
+    saw = {"message": "not healthy after 7.5 s: http: refused", "seconds": 7.5}
+    store.journal(lease, step(row, 0, fence=lease.fence, name="verify", state=StepState.FAILED, finished_at=now, result=saw))
+    store.journal(lease, step(row, 1, fence=lease.fence, name="verify", state=StepState.FINISHED, finished_at=now, result=saw))
+    reason = "tried restart (ineffective); left out: degrade: not declared"
+    gave_up = Decision("shop", Choice.ESCALATE, "plan_exhausted", f"needs a person: {reason}", now, row.id)
+    store.transition(current, replace(current, state=RecoveryState.FAILED, reason=reason, due_at=None), decisions=[gave_up])
+
+    text = output(run("show", row.id))
+
+    assert text.count("degrade: not declared") == 1
+    assert "verify failed: not healthy after 7.5 s: http: refused" in text
+    assert "verify done, 7.5 s" in text
+
+
+def test_a_restore_is_called_so(run: Run, store: SqlStore) -> None:
+    back = PlannedAttempt(strategy="degrade", queue="degrade", action=Action.REVERT)
+    row = recovery("shop", category=Category.UNKNOWN, kind=Kind.SCHEDULED, plan=Plan(attempts=(back,), source="restore"))
+    store.open_recovery(row, None, [], [])
+
+    assert "  restore of degrade  " in output(run("history"))
+    assert "Task        restore of degrade: -" in output(run("show", row.id))
+    assert "unknown" not in output(run("show", row.id))
 
 
 def test_show_as_json_has_everything(run: Run, store: SqlStore) -> None:

@@ -89,6 +89,14 @@ def attempt_lines(attempt: Attempt, steps: list[Step]) -> Iterator[str]:
 def _step_result(step: Step) -> str:
     found = " (found done after a worker was lost)" if step.reconciled else ""
     if step.state is StepState.FAILED:
-        return f"failed: {step.error}"
-    took = f", {duration((step.finished_at - step.started_at).total_seconds())}" if step.finished_at else ""
-    return f"done{took}{found}"
+        return f"failed: {step.error or step.result.get('message') or 'no reason was given'}"
+    seconds = _seconds(step)
+    return "done" + (f", {duration(seconds)}" if seconds is not None else "") + found
+
+
+def _seconds(step: Step) -> float | None:
+    """Return how long a step took; one that is only noted at its end, such as the verification, says it itself."""
+    told = step.result.get("seconds")
+    if step.name == "verify" and isinstance(told, int | float):
+        return float(told)
+    return (step.finished_at - step.started_at).total_seconds() if step.finished_at else None

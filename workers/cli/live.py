@@ -60,7 +60,7 @@ def event_line(noted: "NotedEvent", *, as_json: bool) -> str:
     event = noted.event
     if as_json:
         return json.dumps({"id": noted.id, **plain(event)}, ensure_ascii=False)
-    data = " ".join(f"{key}={text_of(value)}" for key, value in event.data.items())
+    data = " ".join(f"{key}={text_of(value)}" for key, value in event.data.items() if (key, value) != ("category", "unknown"))
     return f"{moment(event.at)}  {event.name:<22} {event.service or '-':<16} {(event.recovery_id or '-')[:8]:<8}  {data}".rstrip()
 
 
@@ -71,7 +71,7 @@ def _view(parts: "Parts") -> Any:
 
     from workers.cli.past import HISTORY_COLUMNS, HISTORY_DROP, history_row
     from workers.cli.render import table, text_of
-    from workers.cli.state import STATUS_COLUMNS, STATUS_DROP, headline, service_rows, snapshot
+    from workers.cli.state import NOBODY_LOOKS, STATUS_COLUMNS, STATUS_DROP, headline, service_rows, snapshot
 
     try:
         found = snapshot(parts, utcnow())
@@ -80,7 +80,7 @@ def _view(parts: "Parts") -> Any:
         return Text(error.message, style="red")
     services = [[text_of(cell) for cell in row] for row in service_rows(found)]
     recoveries = [[text_of(cell) for cell in history_row(recovery)] for recovery in newest]
-    title = Text(headline(found), style="red" if found["stale"] else "bold")
+    title = Text(f"{NOBODY_LOOKS}\n{headline(found)}", style="red") if found["stale"] else Text(headline(found), style="bold")
     newest_title = Text("Newest recoveries", style="bold")
     width = Console().width
     return Group(

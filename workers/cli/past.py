@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recovery.models import Outcome, Recovery, RecoveryState, utcnow
+from workers.cli.words import purpose
 
 if TYPE_CHECKING:
     from recovery.history import Rate, Spread
@@ -69,7 +70,7 @@ def history_row(recovery: Recovery) -> list[object]:
         recovery.id[:8],
         recovery.created_at,
         recovery.service,
-        recovery.category,
+        purpose(recovery),
         recovery.outcome if recovery.state is RecoveryState.SUCCEEDED else recovery.state,
         recovery.recovery_seconds,
         recovery.kind,

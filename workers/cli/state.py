@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from recovery.models import CheckState, Recovery, ServiceState, Status, utcnow
+from recovery.models import CheckState, Recovery, RecoveryState, ServiceState, Status, utcnow
+from workers.cli.words import needs
 
 if TYPE_CHECKING:
     from recovery.config.fleet import Fleet
@@ -16,23 +17,25 @@ STALE_AFTER = 10.0
 """Seconds beyond the shortest interval after which a missing sweep means that the platform is not running."""
 
 
+NOBODY_LOOKS = "Nobody is looking: no sweep was recorded lately. Is the platform running? (`recovery up`)"
+
+
 @click.command(short_help="Show how every service is.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(*, as_json: bool) -> None:
-    """Show how every service is. Exit code 3 if one is unhealthy, 5 if nobody is looking."""
-    from workers.cli.edge import NOT_HEALTHY, UNREACHABLE
+    """Show how every service is. Exit code 3 if one is unhealthy, or if nobody is looking and nothing is known."""
+    from workers.cli.edge import NOT_HEALTHY
     from workers.cli.parts import Parts
     from workers.cli.render import print_json
 
     found = snapshot(Parts(), utcnow())
+    if found["stale"]:
+        click.echo(NOBODY_LOOKS, err=as_json)
     if as_json:
         print_json(found)
     else:
         _print(found)
-    if found["stale"]:
-        click.echo("Nobody is looking: no sweep was recorded lately. Is the platform running? (`recovery up`)", err=True)
-        raise click.exceptions.Exit(UNREACHABLE)
-    if any(service["status"] is Status.UNHEALTHY for service in found["services"]):
+    if found["stale"] or any(service["status"] is Status.UNHEALTHY for service in found["services"]):
         raise click.exceptions.Exit(NOT_HEALTHY)
 
 
@@ -69,7 +72,7 @@ def snapshot(parts: "Parts", now: datetime) -> dict[str, Any]:
     fleet, states = parts.fleet, parts.store.service_states()
     recoveries = {recovery.service: recovery for recovery in parts.store.open_recoveries()}
     names = [*(fleet.services if fleet else sorted(states))]
-    rows = [_service(states.get(name, ServiceState(name)), recoveries.get(name)) for name in names]
+    rows = [_service(parts, states.get(name, ServiceState(name)), recoveries.get(name)) for name in names]
     seen = max((state.seen_at for state in states.values() if state.seen_at), default=None)
     return {
         "at": now,
@@ -84,16 +87,17 @@ def snapshot(parts: "Parts", now: datetime) -> dict[str, Any]:
 
 def headline(found: dict[str, Any]) -> str:
     """Return the state of the fleet in one line."""
-    from workers.cli.render import ago
+    from workers.cli.render import ago, counted
 
-    counts = ", ".join(f"{number} {word}" for word, number in found["counts"].items()) or "none"
-    return f"{len(found['services'])} services: {counts}. Last sweep {ago(found['last_sweep_at'], found['at'])}."
+    number = len(found["services"])
+    counts = f"{number} unknown" if found["stale"] else ", ".join(f"{many} {word}" for word, many in found["counts"].items())
+    return f"{counted(number, 'service')}: {counts or 'none'}. Last sweep {ago(found['last_sweep_at'], found['at'])}."
 
 
 def service_rows(found: dict[str, Any]) -> list[list[object]]:
     """Return the rows of the table under `STATUS_COLUMNS`."""
     return [
-        [row["service"], row["status"], row["score"], row["since"], _recovery_cell(row["recovery"]), row["message"]]
+        [row["service"], _status_cell(row, found), row["score"], row["since"], _recovery_cell(row), _message_cell(row)]
         for row in found["services"]
     ]
 
@@ -114,7 +118,8 @@ def _print(found: dict[str, Any]) -> None:
         print_table(("service", "by", "since", "at most until", "recovery"), rows, empty="", drop=("since", "recovery"))
 
 
-def _service(state: ServiceState, recovery: Recovery | None) -> dict[str, Any]:
+def _service(parts: "Parts", state: ServiceState, recovery: Recovery | None) -> dict[str, Any]:
+    gave_up = _gave_up(parts, state.service) if recovery is None and state.status is Status.UNHEALTHY else None
     return {
         "service": state.service,
         "status": state.status,
@@ -131,13 +136,29 @@ def _service(state: ServiceState, recovery: Recovery | None) -> dict[str, Any]:
             "category": recovery.category,
             "reason": recovery.reason,
         },
+        "gave_up": None if gave_up is None else {"id": gave_up.id, "state": gave_up.state, "reason": needs(gave_up)},
     }
 
 
-def _recovery_cell(recovery: dict[str, Any] | None) -> str:
-    if recovery is None:
-        return "idle"
-    return f"{recovery['id'][:8]} {recovery['state']}" + (f": {recovery['reason']}" if recovery["reason"] else "")
+def _gave_up(parts: "Parts", service: str) -> Recovery | None:
+    """Return the newest recovery if it ended without success; what was only tried dry is passed over."""
+    newest = next((each for each in parts.history.recoveries(service=service, limit=5) if not each.dry_run), None)
+    return newest if newest and newest.state in {RecoveryState.FAILED, RecoveryState.SUPPRESSED} else None
+
+
+def _status_cell(row: dict[str, Any], found: dict[str, Any]) -> str:
+    status: Status = row["status"]
+    return f"unknown (was {status.value})" if found["stale"] and status is not Status.UNKNOWN else status.value
+
+
+def _recovery_cell(row: dict[str, Any]) -> str:
+    last = row["recovery"] or row["gave_up"]
+    return f"{last['id'][:8]} {last['state'].value}" if last else "idle"
+
+
+def _message_cell(row: dict[str, Any]) -> str:
+    last = row["recovery"] or row["gave_up"]
+    return "; ".join(text for text in (last["reason"] if last else "", row["message"]) if text)
 
 
 def _is_stale(fleet: "Fleet | None", seen: datetime | None, now: datetime) -> bool:

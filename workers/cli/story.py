@@ -1,19 +1,18 @@
 """`show` and `why`: the story of one recovery, and the decisions about one service."""
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from recovery.errors import RecoveryNotFound
 from recovery.models import Recovery
+from workers.cli.words import purpose, without_echo, without_left_out
 
 if TYPE_CHECKING:
     from recovery.history import NotedDecision, Story
     from workers.cli.parts import Parts
 
 SHORTEST_ID = 6
-ECHO = re.compile(r"\b([\w.-]+): (?=\1\b)")
 
 
 @click.command(short_help="Tell the story of one recovery.")
@@ -101,11 +100,14 @@ def _head(found: "Story") -> list[str]:
 
     recovery, plan = found.recovery, found.recovery.plan
     outcome = recovery.outcome.value if recovery.outcome else "still open" if recovery.state.is_open else "none"
+    reason = without_echo(without_left_out(recovery.reason, plan))
     told = [
         f"Recovery    {recovery.id} ({recovery.kind}{', dry run' if recovery.dry_run else ''}{', forced' if recovery.force else ''})",
         f"Service     {recovery.service}",
-        f"State       {recovery.state}, outcome: {outcome}" + (f" ({recovery.reason})" if recovery.reason else ""),
-        f"Failure     {recovery.category}, {recovery.severity}: {recovery.message or '-'}",
+        f"State       {recovery.state}, outcome: {outcome}" + (f" ({reason})" if reason else ""),
+        f"Task        {purpose(recovery)}: {recovery.message or '-'}"
+        if plan.source == "restore"
+        else f"Failure     {recovery.category}, {recovery.severity}: {recovery.message or '-'}",
     ]
     if found.failures:
         sources = ", ".join(sorted({failure.source for failure in found.failures}))
@@ -134,9 +136,10 @@ def _decisions(found: "Story") -> list[str]:
     told = []
     for each in found.decisions:
         made = each.decision
+        reason = without_echo(without_left_out(made.reason, found.recovery.plan))
         again = f"; may act again at {moment(made.until)}" if made.until else ""
         strategy = f" {made.strategy}" if made.strategy else ""
-        told.append(f"  {moment(made.at)}  {made.choice}{strategy} by {made.guard}: {made.reason}{_times(each.repeats)}{again}")
+        told.append(f"  {moment(made.at)}  {made.choice}{strategy} by {made.guard}: {reason}{_times(each.repeats)}{again}")
     return ["\nDecisions", *told] if told else []
 
 
@@ -174,8 +177,3 @@ def decision_lines(each: "NotedDecision") -> list[str]:
     if made.until:
         told.append(f"          may act again at {moment(made.until)}")
     return told
-
-
-def without_echo(reason: str) -> str:
-    """Return a reason that does not name its strategy twice: `restart: restart ran 3 times` is `restart ran 3 times`."""
-    return ECHO.sub("", reason)
