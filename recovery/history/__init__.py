@@ -6,7 +6,7 @@ from recovery.history.figures import Availability, Held, Rate, ServiceFigures, S
 from recovery.history.retention import Pruned, Retention
 from recovery.history.statistics import Statistics
 from recovery.history.stories import Stories
-from recovery.history.views import NotedDecision, NotedEvent, ServiceOverview, Story
+from recovery.history.views import NotedDecision, NotedEvent, RefusedReport, ServiceOverview, Story
 
 __all__ = [
     "Availability",
@@ -16,6 +16,7 @@ __all__ = [
     "NotedEvent",
     "Pruned",
     "Rate",
+    "RefusedReport",
     "ServiceFigures",
     "ServiceOverview",
     "Spread",

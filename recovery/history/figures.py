@@ -64,7 +64,7 @@ class ServiceFigures:
     success: Rate
     """Resolved or mitigated, of the closed recoveries that acted."""
     detection: Spread | None
-    """First evidence to the recovery's creation."""
+    """First evidence to the creation of the first recovery of each outage."""
     recovery: Spread | None
     """First evidence to verified success."""
     suppressed: int
@@ -97,8 +97,10 @@ class Stats:
     """Closed recoveries by outcome; by state where there is none (`cancelled`, `suppressed`)."""
     success: Rate
     """Resolved or mitigated, of the closed recoveries that acted (ran at least one attempt)."""
+    gave_up: Rate
+    """Failed without having acted (attempt cap, cooldown, no remedy), of all closed recoveries."""
     detection: Spread | None
-    """MTTD: first evidence to the recovery's creation."""
+    """MTTD: first evidence to the creation of the first recovery of each outage."""
     recovery: Spread | None
     """MTTR: first evidence to verified success."""
     suppressed: int

@@ -19,6 +19,15 @@ RUNS_REMEMBERED = 20
 
 _ANY_RUN = attempts.alias("any_run")
 _ACTED = exists().where(_ANY_RUN.c.recovery_id == recoveries.c.id, _ANY_RUN.c.runs > 0)
+_EARLIER = recoveries.alias("earlier")
+_KNOWN_BEFORE = exists().where(
+    _EARLIER.c.service == recoveries.c.service,
+    _EARLIER.c.created_at < recoveries.c.created_at,
+    _EARLIER.c.first_evidence_at >= recoveries.c.first_evidence_at,
+    _EARLIER.c.kind != Kind.SCHEDULED,
+    _EARLIER.c.dry_run.is_(False),
+)
+"""An earlier recovery answered the same outage: this one says nothing about how soon it was detected."""
 _CLOSED = (
     select(
         recoveries.c.service,
@@ -31,6 +40,7 @@ _CLOSED = (
         recoveries.c.finished_at,
         attempts.c.strategy,
         _ACTED.label("acted"),
+        _KNOWN_BEFORE.label("known_before"),
     )
     .join_from(
         recoveries, attempts, and_(attempts.c.recovery_id == recoveries.c.id, attempts.c.number == recoveries.c.attempt), isouter=True
@@ -83,11 +93,17 @@ class Closed:
     finished_at: datetime
     strategy: str | None
     acted: bool
+    known_before: bool
 
     @property
     def succeeded(self) -> bool:
         """Say whether it ended verified."""
         return self.state is RecoveryState.SUCCEEDED and self.outcome in SUCCESS
+
+    @property
+    def gave_up(self) -> bool:
+        """Say whether it failed without anything having been done."""
+        return self.state is RecoveryState.FAILED and not self.acted
 
     @property
     def ending(self) -> str:
@@ -136,6 +152,7 @@ class Statistics(Room):
             open_now=open_now,
             outcomes=dict(Counter(row.ending for row in real).most_common()),
             success=_success(real),
+            gave_up=Rate(sum(row.gave_up for row in real), len(real)),
             detection=_detection(real),
             recovery=_recovery(real),
             suppressed=_suppressed(real),
@@ -169,7 +186,7 @@ def _success(rows: Iterable[Closed]) -> Rate:
 
 
 def _detection(rows: Iterable[Closed]) -> Spread | None:
-    return Spread.of([(row.created_at - row.first_evidence_at).total_seconds() for row in rows])
+    return Spread.of([(row.created_at - row.first_evidence_at).total_seconds() for row in rows if not row.known_before])
 
 
 def _recovery(rows: Iterable[Closed]) -> Spread | None:

@@ -1,14 +1,14 @@
 """Overviews and stories: what is, what was, and why."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import bindparam, func, select
 
-from recovery.history.views import NotedDecision, NotedEvent, ServiceOverview, Story
+from recovery.history.views import NotedDecision, NotedEvent, RefusedReport, ServiceOverview, Story
 from recovery.models import Decision, Event, Failure, Mitigation, Outcome, Recovery, RecoveryState, ServiceState
-from recovery.store.schema import decisions, events, failures, recoveries
+from recovery.store.schema import audit, decisions, events, failures, recoveries
 from recovery.store.sql import SqlStore
 from recovery.store.sql.recoveries import failure_of
 from recovery.store.sql.room import Room, columns_of, load, load_all
@@ -16,6 +16,7 @@ from recovery.store.sql.room import Room, columns_of, load, load_all
 _RECOVERIES = select(*columns_of(Recovery, recoveries)).order_by(recoveries.c.created_at.desc(), recoveries.c.id)
 _FAILURES = select(failures).where(failures.c.recovery_id == bindparam("of")).order_by(failures.c.id)
 _DECISIONS = select(decisions.c.id, decisions.c.repeats, decisions.c.last_at, *columns_of(Decision, decisions))
+_REFUSED = select(audit.c.at, audit.c.actor, audit.c.detail).where(audit.c.action == "report_refused").order_by(audit.c.id.desc())
 _EVENTS = select(events.c.id, *columns_of(Event, events)).order_by(events.c.id)
 
 
@@ -87,6 +88,12 @@ class Stories(Room):
         with self._reading() as connection:
             return [_decision(row) for row in connection.execute(query)]
 
+    def refused_reports(self, *, since: datetime | None = None, limit: int = 50) -> list[RefusedReport]:
+        """Return the reports that were refused at or after `since`, newest first, at most `limit`."""
+        query = _REFUSED.limit(limit) if since is None else _REFUSED.where(audit.c.at >= since).limit(limit)
+        with self._reading() as connection:
+            return [_refused(at, actor, detail) for at, actor, detail in connection.execute(query)]
+
     def last_event_id(self) -> int:
         """Return the number of the newest event, 0 before the first: where `events_after` starts to watch."""
         with self._reading() as connection:
@@ -105,6 +112,11 @@ class Stories(Room):
 def _decision(row: Sequence[Any]) -> NotedDecision:
     number, repeats, last_at = row[:3]
     return NotedDecision(number, load(Decision, row[3:]), repeats, last_at)
+
+
+def _refused(at: datetime, actor: str, detail: Mapping[str, object]) -> RefusedReport:
+    code, reason, service = (str(detail.get(key, "")) for key in ("code", "reason", "service"))
+    return RefusedReport(at, actor, code, reason, service)
 
 
 def _event(row: Sequence[Any]) -> NotedEvent:

@@ -39,6 +39,20 @@ class NotedEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedReport:
+    """A report that was not taken in, from the audit trail."""
+
+    at: datetime
+    actor: str
+    """Who handed it in."""
+    code: str
+    """The error's code, such as `FAILURE_INVALID`."""
+    reason: str
+    service: str = ""
+    """The service it named; empty where it could not be read."""
+
+
+@dataclass(frozen=True, slots=True)
 class Story:
     """All that is known about one recovery, each part oldest first."""
 

@@ -228,8 +228,21 @@ def test_history_lists_the_newest_first_and_filters(run: Run, store: SqlStore) -
     assert [row["id"] for row in data(run("history", "--json", "--service", "shop"))] == [first.id]
     assert [row["id"] for row in data(run("history", "--json", "--outcome", "failed"))] == [second.id]
     assert [row["id"] for row in data(run("history", "--json", "--limit", "1"))] == [second.id]
-    assert data(run("history", "--json", "--since", "2100-01-01")) == []
-    assert "No recovery fits." in output(run("history", "--since", "2100-01-01"))
+    assert data(run("history", "--json", "--since", "0s")) == []
+    assert "No recovery fits." in output(run("history", "--state", "cancelled"))
+
+
+def test_history_lists_refused_reports(run: Run, store: SqlStore) -> None:
+    assert "No report was refused." in output(run("history", "--refused"))
+    store.audit("report_refused", "client", {"code": "SERVICE_NOT_FOUND", "reason": "no service 'x'", "service": "x"}, utcnow())
+
+    found = data(run("history", "--refused", "--json"))
+
+    assert [(row["actor"], row["code"], row["service"], row["reason"]) for row in found] == [
+        ("client", "SERVICE_NOT_FOUND", "x", "no service 'x'")
+    ]
+    assert "no service 'x'" in output(run("history", "--refused", "--since", "1h"))
+    assert "goes with --since and --limit only" in output(run("history", "--refused", "--service", "shop"), code=2)
 
 
 def test_history_for_people_is_one_line_each_and_never_cut_in_a_pipe(run: Run, store: SqlStore) -> None:
@@ -326,6 +339,8 @@ def test_stats_name_their_denominators(run: Run, store: SqlStore) -> None:
     text = output(run("stats", "--since", "1h"))
 
     assert "Success     50 % (1 of 2) of those that acted" in text
+    assert "Gave up     0 of 2 that closed" in text
+    assert "0 restores, 0 dry runs" in text
     assert "Recovered   p50 2.5 s, p95 2.5 s (of 1)" in text
     found = data(run("stats", "--json"))
     assert set(found) >= {"since", "until", "success", "recovery", "detection", "services", "strategies", "held"}
@@ -345,6 +360,14 @@ def test_stats_name_their_denominators(run: Run, store: SqlStore) -> None:
         (["trigger", "shp"], 2, "no service is called 'shp', did you mean 'shop'?"),
         (["history", "--since", "soon"], 2, "'soon' is not a time: write 90s, 15m, 2h, 7d"),
         (["history", "--since", "1e99d"], 2, "'1e99d' is not a time"),
+        (["history", "--since", "-2h"], 2, "'-2h' must lie in the past"),
+        (["stats", "--since", "2100-01-01"], 2, "'2100-01-01' must lie in the past"),
+        (["trigger", "shop", "--wait", "--timeout", "nan"], 2, "'nan' must be a number of seconds above 0"),
+        (["trigger", "shop", "--wait", "--timeout", "0"], 2, "'0' must be a number of seconds above 0"),
+        (["watch", "--interval", "nan"], 2, "'nan' must be a number of seconds from 0.2 to 60"),
+        (["why", "x" * 5_000], 2, f"no service is called '{'x' * 97}...'"),
+        (["why", "a\x1b[31mb\udcff"], 2, "no service is called 'a\\x1b[31mb\\udcff'"),
+        (["show", "a\x1b[31mb\udcff"], 2, "no recovery has an id that begins with 'a\\x1b[31mb\\udcff'"),
         (["histroy"], 2, "no such command 'histroy', did you mean 'history'?"),
     ],
 )
@@ -354,6 +377,18 @@ def test_a_wrong_name_is_told_in_one_sentence(run: Run, store: SqlStore, argumen
     assert result.exit_code == code
     assert f"Error: {sentence}" in result.stderr or f": {sentence}" in result.stderr
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--{}"], ["{}"], ["why", "--{}"], ["why", "shop", "{}"], ["history", "--outcome={}"], ["history", "--since", "{}"]]
+)
+def test_no_error_repeats_more_than_a_hundred_characters_of_an_argument(run: Run, store: SqlStore, arguments: list[str]) -> None:
+    result = run(*(each.format("y\x07" * 3_000) for each in arguments))
+
+    assert result.exit_code == 2
+    assert len(result.stderr) < 500
+    assert "\x07" not in result.stderr
+    assert "y\\x07y" in result.stderr
 
 
 @pytest.mark.parametrize("command", [["status"], ["history"], ["stats"], ["why", "shop"], ["show", "abcdef"], ["watch"]])

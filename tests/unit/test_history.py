@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from recovery.history import Held, History, Rate, Spread
+from recovery.history import Held, History, Rate, RefusedReport, Spread
 from recovery.history.figures import percentile
 from recovery.models import (
     AttemptState,
@@ -188,9 +188,9 @@ def test_success_is_counted_of_those_that_acted(store: SqlStore, history: Histor
 
 
 def test_times_are_measured_from_the_first_evidence(store: SqlStore, history: History) -> None:
-    lived(store, evidence=0, created=2, ended=10)
-    lived(store, evidence=0, created=4, ended=30, strategy="degrade", outcome=Outcome.MITIGATED)
-    lived(store, evidence=0, created=6, ended=50, state=RecoveryState.FAILED, outcome=Outcome.FAILED)
+    lived(store, "shop", evidence=0, created=2, ended=10)
+    lived(store, "cart", evidence=0, created=4, ended=30, strategy="degrade", outcome=Outcome.MITIGATED)
+    lived(store, "search", evidence=0, created=6, ended=50, state=RecoveryState.FAILED, outcome=Outcome.FAILED)
 
     stats = history.stats(at(0), at(60))
 
@@ -202,6 +202,41 @@ def test_times_are_measured_from_the_first_evidence(store: SqlStore, history: Hi
     assert by_strategy["restart"].recovery == Spread(1, 10.0, 10.0, 10.0)
     assert by_strategy["restart"].took == Spread(1, 8.0, 8.0, 8.0)
     assert by_strategy["degrade"].recovery == Spread(1, 30.0, 30.0, 30.0)
+
+
+def test_an_outage_is_detected_once_however_many_recoveries_it_takes(store: SqlStore, history: History) -> None:
+    lived(store, evidence=0, created=1, ended=5, state=RecoveryState.FAILED, outcome=Outcome.INEFFECTIVE)
+    lived(store, evidence=0, created=20, ended=25, state=RecoveryState.FAILED, outcome=Outcome.INEFFECTIVE)
+    lived(store, evidence=0, created=40, ended=45)
+    lived(store, evidence=50, created=53, ended=55)
+    lived(store, "cart", evidence=60, created=60, ended=61, dry_run=True)
+    lived(store, "cart", evidence=60, created=62, ended=64)
+
+    assert history.stats(at(0), at(70)).detection == Spread.of([1.0, 3.0, 2.0])
+    assert history.stats(at(10), at(70)).detection == Spread.of([3.0, 2.0])
+
+
+def test_who_gave_up_without_acting_is_counted_of_all_that_closed(store: SqlStore, history: History) -> None:
+    lived(store)
+    lived(store, state=RecoveryState.FAILED, outcome=Outcome.INEFFECTIVE)
+    lived(store, state=RecoveryState.FAILED, outcome=Outcome.FAILED, acts=False)
+    lived(store, state=RecoveryState.SUPPRESSED, outcome=None, acts=False)
+
+    stats = history.stats(at(0), at(60))
+
+    assert stats.gave_up == Rate(1, 4)
+    assert stats.success == Rate(1, 2)
+
+
+def test_refused_reports_come_newest_first(store: SqlStore, history: History) -> None:
+    store.audit("report_refused", "stream", {"code": "FAILURE_INVALID", "reason": "not JSON", "report": "{"}, at(1))
+    store.audit("cancelled", "operator", {}, at(2))
+    store.audit("report_refused", "client", {"code": "SERVICE_NOT_FOUND", "reason": "no 'x'", "service": "x"}, at(3))
+    newest = RefusedReport(at(3), "client", "SERVICE_NOT_FOUND", "no 'x'", "x")
+
+    assert history.refused_reports() == [newest, RefusedReport(at(1), "stream", "FAILURE_INVALID", "not JSON")]
+    assert history.refused_reports(limit=1) == [newest]
+    assert history.refused_reports(since=at(2)) == [newest]
 
 
 def test_only_what_closed_in_the_period_counts(store: SqlStore, history: History) -> None:

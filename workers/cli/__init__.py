@@ -26,12 +26,24 @@ COMMANDS = {
 """Command -> the module here that defines it, in the order of the help page."""
 
 
+TYPED = "workers.cli.typed"
+"""Key of the whole command line in click's context."""
+
+
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are needed, and whose errors are one sentence each."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
         """Return the names in the order a newcomer meets them."""
         return list(COMMANDS)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse what is given before the command; remember all that was typed, which errors may repeat."""
+        from workers.cli.edge import tidied
+
+        ctx.meta[TYPED] = tuple(args)
+        with tidied(ctx.meta[TYPED]):
+            return super().parse_args(ctx, args)
 
     def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return a command, None if there is no such."""
@@ -50,9 +62,9 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; what goes wrong becomes one sentence and an exit code."""
-        from workers.cli.edge import told
+        from workers.cli.edge import tidied, told
 
-        with told():
+        with tidied(ctx.meta.get(TYPED, ())), told():
             return super().invoke(ctx)
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recovery.models import new_id
+from workers.cli.arguments import Seconds
 
 if TYPE_CHECKING:
     from workers.cli.parts import Parts
@@ -22,7 +23,7 @@ BROKER_TIMEOUT = 2.0
 @click.option("--dry-run", is_flag=True, help="Decide and record, touch nothing.")
 @click.option("--reason", default="", help="Goes into the history.")
 @click.option("-w", "--wait", is_flag=True, help="Tell the progress and wait for the outcome.")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait at most; the recovery goes on after that.")
+@click.option("--timeout", type=Seconds(), help="Seconds to wait at most; the recovery goes on after that.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; progress goes to standard error.")
 def trigger(
     *, service: str, strategy: str | None, force: bool, dry_run: bool, reason: str, wait: bool, timeout: float | None, as_json: bool

@@ -1,7 +1,7 @@
 """Where the command line ends: exit codes, errors as one sentence, and the traps of the `celery` command."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
@@ -22,6 +22,10 @@ EXIT_CODES = {
 
 MISREAD = ("APP", "BROKER_URL", "CONFIG_MODULE", "LOADER", "RESULT_BACKEND")
 """Common variables that the `celery` command takes for its own options."""
+
+
+LONGEST_SHOWN = 100
+"""Characters of an argument that the sentence of an error repeats."""
 
 
 class Refusal(click.ClickException):
@@ -56,6 +60,31 @@ def told() -> Iterator[None]:
         raise Refusal(
             f"unexpected {type(error).__name__}: {text[0] if text else 'no message'} (RECOVERY_DEBUG=1 shows where)", ERROR
         ) from error
+
+
+@contextmanager
+def tidied(arguments: Sequence[str]) -> Iterator[None]:
+    """Shorten and escape what the sentence of an error repeats of the command line."""
+    try:
+        yield
+    except click.ClickException as error:
+        sentence = error.message
+        for argument in sorted(arguments, key=len, reverse=True):
+            for said in (argument, argument.strip(), *argument.split("=", 1)):
+                if said != shown(said):
+                    sentence = sentence.replace(said, shown(said)).replace(repr(said)[1:-1], shown(said))
+        error.message = "\n".join(_escaped(line) for line in sentence.split("\n"))  # type: ignore[misc] # usage errors keep their form
+        raise
+
+
+def shown(text: str) -> str:
+    """Return what somebody typed as it may stand in a sentence: printable, and 100 characters at most."""
+    escaped = _escaped(text[: LONGEST_SHOWN + 1])
+    return escaped if len(escaped) <= LONGEST_SHOWN else f"{escaped[: LONGEST_SHOWN - 3]}..."
+
+
+def _escaped(text: str) -> str:
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def require_our_app(ctx: click.Context) -> None:

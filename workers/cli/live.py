@@ -10,6 +10,7 @@ import click
 
 from recovery.errors import StoreUnavailable
 from recovery.models import utcnow
+from workers.cli.arguments import Seconds
 
 if TYPE_CHECKING:
     from recovery.history import NotedEvent
@@ -20,7 +21,7 @@ NEWEST = 8
 
 
 @click.command(short_help="Watch services and recoveries live.")
-@click.option("--interval", type=click.FloatRange(0.2, 60), default=1.0, show_default=True, help="Seconds between two looks.")
+@click.option("--interval", type=Seconds(0.2, 60), default=1.0, show_default=True, help="Seconds between two looks.")
 @click.option("--json", "as_json", is_flag=True, help="Print each new event as one line of JSON, instead of a screen.")
 def watch(*, interval: float, as_json: bool) -> None:
     """Show services and recoveries live until Ctrl-C; in a pipe, print each new event as one line."""

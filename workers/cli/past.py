@@ -1,11 +1,12 @@
 """`history` and `stats`: what was done, and how well."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from recovery.models import Outcome, Recovery, RecoveryState, utcnow
+from workers.cli.arguments import Since
 from workers.cli.words import purpose
 
 if TYPE_CHECKING:
@@ -14,26 +15,7 @@ if TYPE_CHECKING:
 HISTORY_COLUMNS = ("id", "opened", "service", "category", "result", "took", "kind", "attempts", "reports")
 HISTORY_DROP = ("reports", "attempts", "kind", "took", "category")
 """What a narrow terminal does without, least important first."""
-
-UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-
-
-class Since(click.ParamType[datetime]):
-    """How far back: `90s`, `15m`, `2h`, `7d`, or a date and time such as `2026-01-31T08:00`."""
-
-    name = "since"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Return the moment; a date without a zone is local."""
-        if isinstance(value, datetime):
-            return value
-        text = str(value).strip()
-        try:
-            if text[-1:] in UNITS:
-                return utcnow() - timedelta(seconds=float(text[:-1]) * UNITS[text[-1]])
-            return datetime.fromisoformat(text).astimezone()
-        except (ValueError, OverflowError):
-            self.fail(f"'{text}' is not a time: write 90s, 15m, 2h, 7d, or 2026-01-31T08:00", param, ctx)
+REFUSED_COLUMNS = ("at", "actor", "code", "service", "reason")
 
 
 @click.command(short_help="List recoveries.")
@@ -42,13 +24,26 @@ class Since(click.ParamType[datetime]):
 @click.option("--state", type=click.Choice([each.value for each in RecoveryState]), help="In this state only.")
 @click.option("--since", type=Since(), help="Opened since: 90s, 15m, 2h, 7d, or a date and time.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Rows, newest first.")
+@click.option("--refused", is_flag=True, help="List the reports that were refused, and why, instead of recoveries.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def history(*, service: str | None, outcome: str | None, state: str | None, since: datetime | None, limit: int, as_json: bool) -> None:
-    """List recoveries, newest first."""
+def history(
+    *, service: str | None, outcome: str | None, state: str | None, since: datetime | None, limit: int, refused: bool, as_json: bool
+) -> None:
+    """List recoveries, newest first; or the reports that were refused."""
     from workers.cli.parts import Parts
     from workers.cli.render import print_json, print_table
 
+    if refused and (service or outcome or state):
+        raise click.UsageError("--refused lists reports that became no recovery: it goes with --since and --limit only")
     parts = Parts()
+    if refused:
+        reports = parts.history.refused_reports(since=since, limit=limit)
+        if as_json:
+            print_json(reports)
+            return
+        rows = [[each.at, each.actor, each.code, each.service, each.reason] for each in reports]
+        print_table(REFUSED_COLUMNS, rows, empty="No report was refused.", drop=("service", "actor"))
+        return
     if service is not None:
         parts.require_service(service)
     found = parts.history.recoveries(
@@ -85,7 +80,7 @@ def history_row(recovery: Recovery) -> list[object]:
 def stats(*, since: datetime, as_json: bool) -> None:
     """Show recovery times and success rates, with what they are counted over."""
     from workers.cli.parts import Parts
-    from workers.cli.render import moment, print_json, print_lines, print_table, text_of
+    from workers.cli.render import counted, moment, print_json, print_lines, print_table, text_of
 
     found = Parts().history.stats(since, utcnow())
     if as_json:
@@ -94,9 +89,10 @@ def stats(*, since: datetime, as_json: bool) -> None:
     outcomes = ", ".join(f"{number} {word}" for word, number in found.outcomes.items()) or "none"
     print_lines([f"Recoveries closed since {moment(found.since)}: {outcomes}; open now: {found.open_now}."], hang=12)
     click.echo(f"Success     {rate(found.success)} of those that acted (resolved or mitigated, verified)")
+    click.echo(f"Gave up     {found.gave_up.hits} of {found.gave_up.of} that closed: failed before anything could be done (`recovery why`)")
     click.echo(f"Detected    {spread(found.detection)} after the first evidence")
     click.echo(f"Recovered   {spread(found.recovery)} after the first evidence (MTTR)")
-    click.echo(f"Apart       {found.suppressed} suppressed, {found.restores} restores, {found.dry_runs} dry runs\n")
+    click.echo(f"Apart       {found.suppressed} suppressed, {counted(found.restores, 'restore')}, {counted(found.dry_runs, 'dry run')}\n")
     services = [
         [each.service, each.closed, rate(each.success), spread(each.recovery), rate(each.availability) if each.availability else "-"]
         for each in found.services

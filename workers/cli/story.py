@@ -49,10 +49,11 @@ def why(*, service: str, limit: int, as_json: bool) -> None:
 
 def find(parts: "Parts", text: str, *, only_open: bool = False) -> Recovery:
     """Return the recovery with this id or beginning of an id, else the open (or newest) one of the service with this name."""
-    found = parts.store.recovery(text) if len(text) >= SHORTEST_ID else None
-    if found is None:
+    is_name = text.isprintable()
+    found = parts.store.recovery(text) if is_name and len(text) >= SHORTEST_ID else None
+    if found is None and is_name:
         found = parts.store.open_recovery_of(text)
-    if found is None and not only_open:
+    if found is None and is_name and not only_open:
         found = next(iter(parts.history.recoveries(service=text, limit=1)), None)
     if found is not None:
         return found
