@@ -1,6 +1,7 @@
 """`RecoveryClient`: one object per process that gives a service everything it needs from the platform."""
 
 import atexit
+import logging
 import socket
 import time
 import uuid
@@ -14,6 +15,7 @@ from weakref import WeakSet
 from recovery.breaker.caller import Breaker
 from recovery.breaker.link import FleetLink
 from recovery.breaker.options import BreakerOptions, BreakerSettings
+from recovery.client.clean import labels_of, text_of
 from recovery.client.connection import connect, load_modules, resolve_url, spool_folder
 from recovery.client.counts import Stats
 from recovery.client.draft import Draft, kind_of, see, take_details
@@ -34,6 +36,8 @@ from recovery.client.words import (
     known_word,
 )
 from recovery.errors import ConfigurationError
+
+log = logging.getLogger("recovery.client")
 
 FIRST_WAIT = 0.9
 """Seconds that the first question about flags may wait for Redis."""
@@ -90,6 +94,9 @@ class RecoveryClient:
     ) -> str:
         """Report that `service` is broken; return the id of the report. Never raises, never waits.
 
+        An odd value does not cost the report: a wrong word becomes the default, anything else text. Only a name that no
+        service can have does; such a report is counted in `stats()`.
+
         Args:
             service: As declared in `recovery.toml`.
             error: An exception (its type, text, stack and causes are taken) or a text.
@@ -109,15 +116,15 @@ class RecoveryClient:
                 id=report_id,
                 service=checked_name(service),
                 category=known_word(category, CATEGORIES, "unknown", "category"),
-                type=known_word(type or kind_of(exception), TYPES, "error", "type"),
+                type=known_word(kind_of(exception) if type is None else type, TYPES, "error", "type"),
                 severity=known_word(severity, SEVERITIES, "high", "severity"),
-                message=str(message or (error if isinstance(error, str) else "")),
+                message=text_of(message) or ("" if exception else text_of(error)),
                 source=self._source,
                 occurred_at=time.time(),
                 details=take_details(details),
-                labels=dict(labels or {}),
-                recoverable=recoverable,
-                fingerprint=fingerprint[:64],
+                labels=labels_of(labels),
+                recoverable=bool(recoverable),
+                fingerprint=text_of(fingerprint)[:64],
                 error=see(exception) if exception else None,
             )
         except Exception as wrong:  # noqa: BLE001 - a report must never break the service that reports
@@ -143,8 +150,11 @@ class RecoveryClient:
         return Guard(report, ignore)
 
     def heartbeat(self, service: str) -> None:
-        """Give a sign of life of `service`, for its `heartbeat` check. Never waits."""
-        self._sender.put(Beat(service, time.time()))
+        """Give a sign of life of `service`, for its `heartbeat` check. Never raises, never waits; a name no service can have is logged."""
+        try:
+            self._sender.put(Beat(checked_name(service), time.time()))
+        except (TypeError, ValueError) as wrong:
+            log.warning("heartbeat of %.100r is left out: %s", service, wrong)
 
     def heartbeat_every(self, service: str, seconds: float) -> Heartbeat:
         """Give a sign of life now and every `seconds` from a background thread, until it is stopped."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 
+from recovery.client.clean import clean, clean_text, text_of
 from recovery.client.redaction import redact, redact_details
 
 MAX_MESSAGE = 4_000
@@ -62,19 +63,18 @@ def see(error: BaseException, depth: int = 0) -> Seen:
         frames.append((code.co_filename, traceback.tb_lineno, code.co_qualname))
         traceback = traceback.tb_next
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    try:
-        text = str(error)
-    except Exception:  # noqa: BLE001 - a broken __str__ must not break the report of it
-        text = "(its text could not be made)"
     earlier = see(cause, depth + 1) if cause is not None and depth < MAX_CAUSES else None
-    return Seen(type(error).__qualname__, text, tuple(frames[-MAX_FRAMES:]), earlier)
+    return Seen(type(error).__qualname__, text_of(error), tuple(frames[-MAX_FRAMES:]), earlier)
 
 
-def take_details(details: Mapping[str, object] | None) -> str:
+def take_details(details: object) -> str:
     """Return `details` as JSON, taken now because the caller may change them; what is no JSON becomes text, too much becomes a note."""
-    if not details:
+    if details is None:
         return "{}"
-    text = json.dumps(details, default=str, skipkeys=True)
+    try:
+        text = json.dumps(dict(details) if isinstance(details, Mapping) else {"details": details}, default=text_of, skipkeys=True)
+    except Exception as error:  # noqa: BLE001 - a circle, no end of nesting, or a mapping that breaks while it is read
+        return json.dumps({"unreadable": f"the details could not be made into JSON: {type(error).__name__}"})
     return text if len(text) <= MAX_DETAILS else json.dumps({"truncated": f"{len(text)} characters of details were left out"})
 
 
@@ -89,12 +89,12 @@ def kind_of(error: BaseException | None) -> str:
 
 def encode(draft: Draft) -> bytes:
     """Return the report as the JSON message that the intake reads, without secrets and within its limits."""
-    details = redact_details(json.loads(draft.details))
-    message = draft.message
+    details = redact_details(clean(json.loads(draft.details)))
+    message = clean_text(draft.message)
     if draft.error is not None:
         assert isinstance(details, dict)
         details.setdefault("error_type", draft.error.kind)
-        message = message or f"{draft.error.kind}: {draft.error.text}"
+        message = message or clean_text(f"{draft.error.kind}: {draft.error.text}")
     report: dict[str, object] = {
         "id": draft.id,
         "service": draft.service,
@@ -102,16 +102,16 @@ def encode(draft: Draft) -> bytes:
         "type": draft.type,
         "severity": draft.severity,
         "message": redact(message[: 2 * MAX_MESSAGE])[:MAX_MESSAGE],
-        "source": draft.source,
+        "source": clean_text(draft.source),
         "occurred_at": datetime.fromtimestamp(draft.occurred_at, UTC).isoformat(),
         "details": details,
         "recoverable": draft.recoverable,
-        "labels": redact_details(dict(draft.labels)),
+        "labels": redact_details(clean(dict(draft.labels))),
     }
     if draft.fingerprint:
-        report["fingerprint"] = draft.fingerprint
+        report["fingerprint"] = clean_text(draft.fingerprint)
     if draft.error is not None:
-        report["stack"] = _stack(draft.error)[-MAX_STACK:]
+        report["stack"] = clean_text(_stack(draft.error)[-MAX_STACK:])
     return json.dumps(report).encode()
 
 

@@ -7,6 +7,7 @@ import logging
 import re
 from typing import Literal, get_args
 
+from recovery.client.clean import text_of
 from recovery.errors import nearest
 
 log = logging.getLogger("recovery.client")
@@ -46,9 +47,10 @@ def checked_name(service: str) -> str:
     return service
 
 
-def known_word(word: str, words: frozenset[str], otherwise: str, what: str) -> str:
-    """Return `word`, or `otherwise` if it is none of `words`: a report with a wrong word is better than none."""
-    if word in words:
-        return word
-    log.warning("failure report: no %s '%s'%s; '%s' is sent instead", what, word, nearest(word, words), otherwise)
+def known_word(word: object, words: frozenset[str], otherwise: str, what: str) -> str:
+    """Return `word` in small letters, or `otherwise` if it is none of `words`: a report with a wrong word is better than none."""
+    said = text_of(word).strip().lower()
+    if said in words:
+        return said
+    log.warning("failure report: no %s '%s'%s; '%s' is sent instead", what, said[:100], nearest(said[:100], words), otherwise)
     return otherwise

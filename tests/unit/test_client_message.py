@@ -3,10 +3,15 @@
 import json
 import logging
 import time
-from typing import get_args
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, get_args
 
 import pytest
 
+from recovery.client import RecoveryClient
+from recovery.client.clean import UNREADABLE
 from recovery.client.draft import Draft, encode, kind_of, see, take_details
 from recovery.client.redaction import redact, redact_details
 from recovery.client.words import CATEGORIES, SEVERITIES, TYPES, CategoryName, known_word
@@ -155,3 +160,107 @@ def test_a_wrong_word_is_replaced_and_said(caplog: pytest.LogCaptureFixture) -> 
         assert known_word("databse", CATEGORIES, "unknown", "category") == "unknown"
 
     assert "no category 'databse', did you mean 'database'?; 'unknown' is sent instead" in caplog.text
+
+
+class Unspeakable:
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+def nested(levels: int) -> dict[str, object]:
+    value: dict[str, object] = {"bottom": "\0"}
+    for _ in range(levels):
+        value = {"in": value}
+    return value
+
+
+def circle() -> dict[str, object]:
+    value: dict[str, object] = {}
+    value["again"] = value
+    return value
+
+
+Reported = Callable[..., Failure]
+
+
+@pytest.fixture
+def reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reported]:
+    """Returns what the intake would read of one call of `report`; nothing is sent."""
+    client = RecoveryClient("redis://127.0.0.1:1/0", spool=tmp_path, source="te\0st")
+    drafts: list[Draft] = []
+    monkeypatch.setattr("recovery.client.sender.Sender.put", lambda _sender, draft: drafts.append(draft))
+
+    def report(*arguments: Any, **named: Any) -> Failure:
+        report_id = client.report("web", *arguments, **named)
+        (draft,) = drafts
+        failure = Failure.model_validate_json(encode(draft))
+        assert failure.id == report_id
+        failure.model_dump_json().encode()  # no half character anywhere
+        assert "\\u0000" not in failure.model_dump_json()
+        return failure
+
+    yield report
+    client.close()
+    assert client.stats().dropped == 0
+
+
+@pytest.mark.parametrize(
+    ("named", "field", "value"),
+    [
+        ({"severity": "HIGHEST"}, "severity", "high"),
+        ({"severity": None}, "severity", "high"),
+        ({"severity": 50}, "severity", "high"),
+        ({"severity": "Critical "}, "severity", "critical"),
+        ({"severity": ["low"]}, "severity", "high"),
+        ({"type": "crash"}, "type", "error"),
+        ({"type": {}}, "type", "error"),
+        ({"type": "Panic"}, "type", "panic"),
+        ({"category": Unspeakable()}, "category", "unknown"),
+        ({"category": Category.DATABASE}, "category", "database"),
+        ({"labels": {"shard": 3, 4: None, "\0": "a\ud800b"}}, "labels", {"shard": "3", "4": "", UNREADABLE: f"a{UNREADABLE}b"}),
+        ({"labels": ["eu", "us"]}, "labels", {"label": "['eu', 'us']"}),
+        ({"labels": {"odd": Unspeakable()}}, "labels", {"odd": "(its text could not be made)"}),
+        ({"message": "a\0b\ud800c \U0001f525"}, "message", f"a{UNREADABLE}b{UNREADABLE}c \U0001f525"),
+        ({"message": b"bytes"}, "message", "b'bytes'"),
+        ({"message": Unspeakable()}, "message", "(its text could not be made)"),
+        ({"error": {"code": 7}}, "message", "{'code': 7}"),
+        ({"fingerprint": 17}, "fingerprint", "17"),
+        ({"fingerprint": "\udfff" * 70}, "fingerprint", UNREADABLE * 64),
+        ({"recoverable": 0}, "recoverable", False),
+        ({"details": {"k\0": ["\udc80", float("nan"), 2**70]}}, "details", {f"k{UNREADABLE}": [UNREADABLE, "nan", str(2**70)]}),
+        ({"details": ["a", 1]}, "details", {"details": ["a", 1]}),
+        ({"details": MappingProxyType({"a": 1})}, "details", {"a": 1}),
+        ({"details": {"odd": Unspeakable(), ("a", 1): 2}}, "details", {"odd": "(its text could not be made)"}),
+        ({"details": circle()}, "details", {"unreadable": "the details could not be made into JSON: ValueError"}),
+        ({"details": {"big": 10**5_000}}, "details", {"unreadable": "the details could not be made into JSON: ValueError"}),
+        ({}, "source", f"te{UNREADABLE}st"),
+    ],
+)
+def test_an_odd_value_does_not_cost_the_report(reported: Reported, named: dict[str, Any], field: str, value: object) -> None:
+    assert getattr(reported(**named), field) == value
+
+
+@pytest.mark.parametrize("levels", [40, 400, 100_000])
+def test_details_of_any_depth_are_accepted(reported: Reported, levels: int) -> None:
+    assert reported(details=nested(levels)).details
+
+
+def test_an_exception_with_odd_text_and_file_name_is_reported(reported: Reported) -> None:
+    try:
+        exec(compile("raise ValueError('a\\0b\\ud800c')", "w\udce4re.py", "exec"))
+    except ValueError as error:
+        failure = reported(error, details="not a table")
+
+    assert failure.message == f"ValueError: a{UNREADABLE}b{UNREADABLE}c"
+    assert failure.stack is not None
+    assert f"w{UNREADABLE}re.py" in failure.stack
+    assert failure.details == {"details": "not a table", "error_type": "ValueError"}
+
+
+@pytest.mark.parametrize("name", ["no name", "\ud800", "", None, 7])
+def test_a_heartbeat_of_nobody_is_said_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture, name: Any) -> None:
+    with RecoveryClient("redis://127.0.0.1:1/0", spool=tmp_path) as client:
+        client.heartbeat(name)
+
+        assert client.stats().queued == 0
+    assert f"heartbeat of {name!r} is left out" in caplog.text
