@@ -142,13 +142,13 @@ def _redis(settings: Settings) -> str:
 def _require_writes(client: "Redis") -> None:
     """Raise `StoreUnavailable` if the server takes no writes: its disk or memory is full, or it is a replica.
 
-    Writing nothing into a key that nobody uses changes nothing, but is refused as any write would be.
+    Writing an empty text changes nothing, but is refused as any write would be.
     """
     from recovery.store.connect import translated
 
     try:
         with translated():
-            client.setrange("recovery:check", 0, "")
+            client.setrange("recovery:heartbeat:", 0, "")  # the key of no service
     except StoreUnavailable as error:
         raise StoreUnavailable(f"answers, but takes no writes: {error.__cause__}") from error
 
