@@ -339,7 +339,7 @@ def test_stats_name_their_denominators(run: Run, store: SqlStore) -> None:
     text = output(run("stats", "--since", "1h"))
 
     assert "Success     50 % (1 of 2) of those that acted" in text
-    assert "Gave up     0 of 2 that closed" in text
+    assert "Gave up     0 of 2 closed: failed before" in text
     assert "0 restores, 0 dry runs" in text
     assert "Recovered   p50 2.5 s, p95 2.5 s (of 1)" in text
     found = data(run("stats", "--json"))

@@ -89,7 +89,7 @@ def stats(*, since: datetime, as_json: bool) -> None:
     outcomes = ", ".join(f"{number} {word}" for word, number in found.outcomes.items()) or "none"
     print_lines([f"Recoveries closed since {moment(found.since)}: {outcomes}; open now: {found.open_now}."], hang=12)
     click.echo(f"Success     {rate(found.success)} of those that acted (resolved or mitigated, verified)")
-    click.echo(f"Gave up     {found.gave_up.hits} of {found.gave_up.of} that closed: failed before anything could be done (`recovery why`)")
+    click.echo(f"Gave up     {found.gave_up.hits} of {found.gave_up.of} closed: failed before anything was done (`recovery why`)")
     click.echo(f"Detected    {spread(found.detection)} after the first evidence")
     click.echo(f"Recovered   {spread(found.recovery)} after the first evidence (MTTR)")
     click.echo(f"Apart       {found.suppressed} suppressed, {counted(found.restores, 'restore')}, {counted(found.dry_runs, 'dry run')}\n")
