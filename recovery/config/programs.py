@@ -63,7 +63,8 @@ def _obstacle(program: str, cwd: Path, env: Mapping[str, str]) -> str | None:
         return f"cannot run '{program}': {path} does not exist"
     path_of_programs = env.get("PATH", os.environ.get("PATH", os.defpath))
     folders = os.pathsep.join(str(cwd / folder) for folder in path_of_programs.split(os.pathsep))
-    return None if shutil.which(program, path=folders) else f"cannot run '{program}': no such program in the PATH ({path_of_programs})"
+    which = f"the declared PATH ({env['PATH']})" if "PATH" in env else "the PATH"
+    return None if shutil.which(program, path=folders) else f"cannot run '{program}': no such program in {which}"
 
 
 def _declared(service: ServiceDeclaration, kinds: Kinds) -> Iterator[tuple[Where, type[BaseModel], JsonObject]]:
