@@ -407,4 +407,4 @@ def test_a_broken_file_leaves_the_accepted_one_in_force_and_says_so(run: Run, st
     result = run("services")
 
     assert "shop" in output(result)
-    assert "is not valid, version" in result.stderr
+    assert "is not in force, version" in result.stderr

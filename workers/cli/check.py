@@ -64,6 +64,7 @@ def check(*, as_json: bool) -> None:
 def configuration(settings: Settings) -> tuple[list[Line], Loaded | None]:
     """Return what is wrong or odd about the file, and what it declares if it is valid."""
     from workers.cli.parts import validate_file
+    from workers.cli.render import counted
 
     name = str(settings.config)
     try:
@@ -74,7 +75,8 @@ def configuration(settings: Settings) -> tuple[list[Line], Loaded | None]:
     warnings = [Line("file", name, WARNING, warning) for warning in loaded.warnings]
     if not services:
         return warnings, loaded
-    detail = f"version {loaded.fleet.version}: {len(services)} services, {sum(len(service.checks) for service in services)} checks"
+    checks = sum(len(service.checks) for service in services)
+    detail = f"version {loaded.fleet.version}: {counted(len(services), 'service')}, {counted(checks, 'check')}"
     return [Line("file", name, OK_WORD, detail), *warnings], loaded
 
 

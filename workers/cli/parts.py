@@ -77,15 +77,25 @@ def require_strategy(name: str) -> None:
 
 def fleet_in_force(settings: Settings) -> Fleet | None:
     """Return the fleet as declared, else as last accepted, saying so on standard error; None if there is neither."""
+    declared: Fleet | None = None
     try:
-        return validate_file(settings).fleet
+        declared = validate_file(settings).fleet
+        if declared.services:
+            return declared
+        refused = "it declares no service"
     except ConfigurationError as error:
         refused = error.problems[0] if error.problems else error.message
-    file = settings.config
+    accepted = _accepted(settings)
+    if accepted is None or (declared is not None and not accepted.services):
+        return declared
+    click.echo(f"Warning: {settings.config} is not in force, version {accepted.version} stays (see `recovery check`): {refused}", err=True)
+    return accepted
+
+
+def _accepted(settings: Settings) -> Fleet | None:
+    """Return the fleet as last accepted, None if there is none or it no longer fits."""
     try:
         text = (settings.home / ACCEPTED).read_text(encoding="utf-8")
-        fleet = parse(text, kinds(), file=file.name, folder=file.absolute().parent).fleet
+        return parse(text, kinds(), file=settings.config.name, folder=settings.config.absolute().parent).fleet
     except (OSError, ValueError, ConfigurationError):
         return None
-    click.echo(f"Warning: {file} is not valid, version {fleet.version} stays in force (see `recovery check`): {refused}", err=True)
-    return fleet
