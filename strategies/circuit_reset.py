@@ -32,7 +32,7 @@ class CircuitResetOptions(BaseModel):
     """Seconds between two probes."""
     patience: SecondsOrZero = 0.0
     """Seconds to wait for the dependency to pass its checks. Default 0: try the plan's next strategy at once; raise it for
-    dependencies that only somebody else can mend."""
+    dependencies that only somebody else can mend. A worker process of the queue is taken while it waits."""
 
 
 class CircuitReset:
