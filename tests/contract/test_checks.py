@@ -168,6 +168,10 @@ async def sql_case(tmp_path: Path, client: redis.Redis, url: str) -> AsyncIterat
 
 @asynccontextmanager
 async def process_case(tmp_path: Path, client: redis.Redis, url: str) -> AsyncIterator[Case]:
+    def kill() -> None:
+        process.send_signal(signal.SIGKILL)
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, and still a zombie
+
     with running(tmp_path / "it.pid") as process:
         options = {"pidfile": str(tmp_path / "it.pid")}
         yield Case(
@@ -176,7 +180,7 @@ async def process_case(tmp_path: Path, client: redis.Redis, url: str) -> AsyncIt
             options,
             Category.SERVICE_UNAVAILABLE,
             FailureType.HEALTH_CHECK,
-            break_it=lambda: os.kill(process.pid, signal.SIGKILL),
+            break_it=kill,
         )
 
 
