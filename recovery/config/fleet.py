@@ -1,15 +1,20 @@
 """The declared fleet as frozen data. Options of one check kind, driver or strategy stay tables here; their owner validates them."""
 
-from typing import Annotated
+from datetime import time
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from recovery.models import Category, JsonObject, ServiceName, Severity
+from recovery.models import Autonomy, Category, JsonObject, ServiceName, Severity
 
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 31)]
 """A duration above 0 and up to 31 days."""
 SecondsOrZero = Annotated[float, Field(ge=0, le=86_400 * 31)]
 """A duration from 0 to 31 days."""
+
+
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 class Declaration(BaseModel):
@@ -74,6 +79,12 @@ class ServiceDeclaration(Declaration):
     verify_timeout: Seconds = 20.0
     """Seconds after which an unverified remedy counts as ineffective."""
     dry_run: bool = False
+    autonomy: Autonomy | None = None
+    """`observe`, `suggest`, `approve` or `auto`; default: the platform's."""
+    approve: tuple[str, ...] = ()
+    """Strategies that need somebody's yes on this service, also where the others run by themselves."""
+    act_from: Severity | None = None
+    """Failures less severe than this are recorded and left alone; default: the platform's."""
     labels: dict[str, str] = Field(default_factory=dict)
 
     def check(self, name: str) -> CheckDeclaration | None:
@@ -81,11 +92,77 @@ class ServiceDeclaration(Declaration):
         return next((check for check in self.checks if check.name == name), None)
 
 
+class BudgetDeclaration(Declaration):
+    """`[platform.budget]`: how much may be recovered at once, so that a cure for many is not worse than the illness.
+
+    Only automatic and scheduled recoveries wait for it; those begun by hand count, and pass.
+    """
+
+    percent: Annotated[float, Field(gt=0, le=100)] = 25.0
+    """Percent of the declared services that may be recovering at once; at least one may."""
+    per_window: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Recoveries that may begin within `window`; default: any number."""
+    window: Seconds = 3_600.0
+    """Seconds."""
+    storm_at: Annotated[float, Field(gt=0, le=100)] = 50.0
+    """Percent of the services with an open recovery at once, and at least `storm_min` of them, that make a storm."""
+    storm_min: Annotated[int, Field(ge=2, le=1_000_000)] = 5
+    storm_percent: Annotated[float, Field(gt=0, le=100)] = 10.0
+    """Takes the place of `percent` in a storm: what hits everybody at once has a common cause that no restart cures."""
+
+
+class MaintenanceDeclaration(Declaration):
+    """`[[maintenance]]`: a window in which automatic recoveries wait, once (`starts`, `ends`) or again and again (`at`, `duration`)."""
+
+    name: ServiceName
+    reason: str = ""
+    services: tuple[ServiceName, ...] = ()
+    """Empty together with `labels`: every service."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """A service that bears all of these is covered, too."""
+    starts: AwareDatetime | None = None
+    ends: AwareDatetime | None = None
+    at: time | None = None
+    """Time of day at which it begins, like `"02:00"`."""
+    duration: Annotated[float, Field(gt=0, le=86_400 * 7)] | None = None
+    """Seconds it lasts from `at`, up to a week."""
+    days: tuple[Day, ...] = DAYS
+    """Days on which it begins: `mon` to `sun`. Default: every day."""
+    timezone: str = "UTC"
+    """Whose time of day `at` is, like `Europe/Berlin`."""
+
+
 class PlatformDeclaration(Declaration):
     """Settings of the platform as a whole."""
 
     dry_run: bool = False
     """Decide and record, but touch nothing."""
+    autonomy: Autonomy = Autonomy.AUTO
+    """How far the platform may go on its own, where the service does not say."""
+    act_from: Severity = Severity.LOW
+    """Failures less severe than this are recorded and left alone, where the service does not say."""
+    approval_timeout: Seconds = 900.0
+    """Seconds until a question for approval that nobody answered lapses."""
+    approvers: tuple[str, ...] = ()
+    """Who may answer; empty: anybody."""
+    max_concurrent_recoveries: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Recoveries that may be in progress at once, on top of the budget's percentage."""
+    budget: BudgetDeclaration = Field(default_factory=BudgetDeclaration)
+    flap_high: Annotated[float, Field(ge=0, le=101)] = 30.0
+    """Change rate in percent from which a service counts as flapping (Icinga's default); 101: never."""
+    flap_low: Annotated[float, Field(ge=0, le=100)] = 25.0
+    """Change rate in percent below which it no longer does."""
+    dependency_patience: SecondsOrZero = 300.0
+    """Seconds that a service is held while something it depends on is down; then it is worth a try of its own."""
+    ineffective_after: Annotated[int, Field(ge=1, le=1_000)] = 2
+    """Times in a row that a strategy did not help against a failure of a service until it is passed over ..."""
+    ineffective_memory: SecondsOrZero = 3_600.0
+    """... and for how many seconds, unless the service was stable in between."""
+    blind_after: Annotated[float, Field(ge=5, le=86_400)] = 30.0
+    """Seconds beyond its interval without any sweep after which what the checks said is too old to act on."""
+    ping_url: str | None = None
+    """Asked with GET every `ping_every` seconds while all is well; whoever listens there alarms when it stops (dead man's switch)."""
+    ping_every: Annotated[float, Field(ge=10, le=86_400)] = 60.0
     lease: Annotated[float, Field(ge=1, le=600)] = 10.0
     """Seconds a worker's claim on a service lives without renewal."""
     cooldown: SecondsOrZero = 60.0
@@ -113,6 +190,7 @@ class Fleet(Declaration):
     """First 12 hex digits of the SHA-256 of the text."""
     platform: PlatformDeclaration = Field(default_factory=PlatformDeclaration)
     services: dict[str, ServiceDeclaration] = Field(default_factory=dict)
+    maintenance: tuple[MaintenanceDeclaration, ...] = ()
 
     def intervals(self) -> tuple[float, ...]:
         """Return every interval that some check uses, in rising order."""
@@ -129,3 +207,22 @@ class Fleet(Declaration):
     def max_attempts(self, service: str) -> int:
         """Return how often one strategy may run on `service` before it is given up."""
         return self.services[service].max_attempts or self.platform.max_attempts
+
+    def autonomy(self, service: str) -> Autonomy:
+        """Return how far the platform may go on its own for `service`."""
+        return self.services[service].autonomy or self.platform.autonomy
+
+    def act_from(self, service: str) -> Severity:
+        """Return the least severity that is acted upon."""
+        return self.services[service].act_from or self.platform.act_from
+
+    def roots(self, name: str) -> tuple[str, ...]:
+        """Return everything that `name` depends on, directly or not, nearest first."""
+        found: dict[str, None] = {}
+        ahead = list(self.services[name].depends_on)
+        while ahead:
+            nearest = ahead.pop(0)
+            if nearest not in found:
+                found[nearest] = None
+                ahead.extend(self.services[nearest].depends_on if nearest in self.services else ())
+        return tuple(found)

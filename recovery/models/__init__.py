@@ -6,12 +6,15 @@ All of them are frozen. Times are aware UTC datetimes, durations are seconds.
 from recovery.models.failure import MAX_DETAILS, Failure, fingerprint_of
 from recovery.models.health import CheckState, Sample, ServiceState
 from recovery.models.plan import LeftOut, Plan, PlannedAttempt
+from recovery.models.policy import Approval, Basis, Load, Pulse, Quota, Silence
 from recovery.models.records import Attempt, Decision, Event, Lease, Recovery, Step
 from recovery.models.standing import BreakerView, Degradation, Endpoint, Mitigation
 from recovery.models.words import (
     OPEN_STATES,
     Action,
+    Answer,
     AttemptState,
+    Autonomy,
     BreakerState,
     Category,
     Choice,
@@ -23,6 +26,7 @@ from recovery.models.words import (
     RecoveryState,
     ServiceName,
     Severity,
+    SilenceKind,
     Status,
     StepState,
     new_id,
@@ -33,8 +37,12 @@ __all__ = [
     "MAX_DETAILS",
     "OPEN_STATES",
     "Action",
+    "Answer",
+    "Approval",
     "Attempt",
     "AttemptState",
+    "Autonomy",
+    "Basis",
     "BreakerState",
     "BreakerView",
     "Category",
@@ -51,16 +59,21 @@ __all__ = [
     "Lease",
     "LeftOut",
     "Level",
+    "Load",
     "Mitigation",
     "Outcome",
     "Plan",
     "PlannedAttempt",
+    "Pulse",
+    "Quota",
     "Recovery",
     "RecoveryState",
     "Sample",
     "ServiceName",
     "ServiceState",
     "Severity",
+    "Silence",
+    "SilenceKind",
     "Status",
     "Step",
     "StepState",

@@ -62,3 +62,8 @@ class ServiceState:
     stable_since: datetime | None = None
     """Attempts before this moment no longer count against the attempt cap."""
     message: str = ""
+    recent: str = ""
+    """Whether all checks passed (`1`) or not (`0`) at the last looks, oldest first, at most 21."""
+    change_rate: float = 0.0
+    """How often that changed: weighted percent, 0 to 100."""
+    flapping: bool = False

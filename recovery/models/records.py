@@ -38,6 +38,8 @@ class Recovery:
     """Why it is in this state, in one sentence."""
     quiet_until: datetime | None = None
     """Once closed: equal failures before this moment merge into it instead of opening another one."""
+    held_by: str = ""
+    """The guard that makes it wait, while it waits."""
     cancel_requested: bool = False
     dry_run: bool = False
     force: bool = False
@@ -65,6 +67,8 @@ class Attempt:
     created_at: datetime
     kind: Kind = Kind.AUTOMATIC
     """The kind of its recovery; what a person asked for does not count against the attempt cap."""
+    fingerprint: str = ""
+    """The failure it was for; a strategy that did not help against it is remembered."""
     started_at: datetime | None = None
     finished_at: datetime | None = None
     outcome: Outcome | None = None

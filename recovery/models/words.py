@@ -135,6 +135,39 @@ class Status(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Autonomy(StrEnum):
+    """How far the platform may go on its own for a service; each rung includes the ones before it."""
+
+    OBSERVE = "observe"
+    """Watch and record what would be done."""
+    SUGGEST = "suggest"
+    """Say which command a person should run."""
+    APPROVE = "approve"
+    """Ask first; act when somebody says yes."""
+    AUTO = "auto"
+    """Act."""
+
+
+class SilenceKind(StrEnum):
+    """Why automatic recoveries wait."""
+
+    KILL_SWITCH = "kill_switch"
+    """Everything waits until somebody lifts it."""
+    MAINTENANCE = "maintenance"
+    """A window declared in `recovery.toml`."""
+    SILENCE = "silence"
+    """Asked for by a person, for some services, for a while."""
+    DEPLOY = "deploy"
+    """A new version is being rolled out."""
+
+
+class Answer(StrEnum):
+    """What somebody said to a request for approval."""
+
+    APPROVED = "approved"
+    REJECTED = "rejected"
+
+
 class Choice(StrEnum):
     """What a decision came to."""
 

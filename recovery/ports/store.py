@@ -7,17 +7,24 @@ from enum import StrEnum
 from typing import Protocol
 
 from recovery.models import (
+    Answer,
+    Approval,
     Attempt,
+    Basis,
     CheckState,
     Decision,
     Event,
     Failure,
     JsonObject,
     Lease,
+    Load,
     Mitigation,
+    Pulse,
+    Quota,
     Recovery,
     Sample,
     ServiceState,
+    Silence,
     Step,
 )
 
@@ -37,6 +44,15 @@ class Accepted:
     intake: Intake
     recovery: Recovery
     """The one that was opened, or that the report was merged into."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One failure on its way in: the report, and the recovery that it opens unless it merges into another."""
+
+    recovery: Recovery
+    failure: Failure
+    events: tuple[Event, ...] = ()
 
 
 class LeaseStore(Protocol):
@@ -81,6 +97,13 @@ class RecoveryStore(Protocol):
         """
         ...
 
+    def take_in(self, reports: Sequence[Report]) -> list[Accepted]:
+        """Take a batch in, in one transaction: the same as `open_recovery` for each report in turn, without decisions of its own.
+
+        Nothing is written if it raises. What comes back is in the order of `reports`.
+        """
+        ...
+
     def recovery(self, recovery_id: str) -> Recovery | None:
         """Return one recovery, by full id or by a unique prefix of at least 6 characters."""
         ...
@@ -111,8 +134,16 @@ class RecoveryStore(Protocol):
         events: Sequence[Event] = (),
         mitigation: Mitigation | None = None,
         ended: Mitigation | None = None,
+        approval: Approval | None = None,
+        basis: Basis | None = None,
+        quota: Quota | None = None,
     ) -> Recovery | None:
         """Replace `before` by `after` if the row still has `before.version`, with all the rows that belong to it.
+
+        `approval` is inserted (a question asked again replaces the former one); `basis` is added unless every decision only
+        repeats the newest ones. With a `quota` nothing is written when it is used up already: recoveries in progress and
+        recoveries whose `started_at` lies at or after `quota.since` are counted in this very transaction, and no two
+        transactions count at the same time.
 
         Returns the stored recovery (version + 1), or None when somebody else was faster and nothing was written. `failures`,
         `last_failure_at`, `severity` and `cancel_requested` are kept as they are in the row. `attempt` is inserted or
@@ -120,6 +151,34 @@ class RecoveryStore(Protocol):
         (replacing one of the same service and strategy), `ended` is removed. A decision that repeats the newest one of its
         service only counts up, as in `record`.
         """
+        ...
+
+    def load(self, recovery: Recovery, guard: str, since: datetime) -> Load:
+        """Return what is under way: recoveries in progress, open ones (manual and emergency left out), those begun at or after `since`.
+
+        `ahead` counts the open recoveries held by `guard` that are more urgent than `recovery`: more severe, or as severe and
+        older (then by id).
+        """
+        ...
+
+    def wake_held(self, guard: str, limit: int, now: datetime) -> int:
+        """Make the `limit` most urgent open recoveries that `guard` holds due now; return how many there were."""
+        ...
+
+    def approval(self, recovery_id: str) -> Approval | None:
+        """Return the question that was asked for a recovery, if any."""
+        ...
+
+    def answer(self, recovery_id: str, answer: Answer, by: str, comment: str, now: datetime) -> Approval | None:
+        """Answer the open question of a recovery and make it due; the first answer wins.
+
+        Returns the question as it stands afterwards: also when it was answered before, or lapsed at `now` (then without an
+        answer). None if none was asked or the recovery is closed.
+        """
+        ...
+
+    def bases(self, since: datetime, limit: int) -> list[Basis]:
+        """Return what decisions at or after `since` rested on, oldest first, at most `limit`."""
         ...
 
     def request_cancel(self, recovery_id: str, reason: str, now: datetime) -> Recovery | None:
@@ -171,6 +230,41 @@ class RecoveryStore(Protocol):
         ...
 
 
+class PolicyStore(Protocol):
+    """What people said about acting, and the platform's own signs of life. Each method is one transaction."""
+
+    def silences(self, now: datetime) -> list[Silence]:
+        """Return the silences that are in force at `now` or will be, oldest first."""
+        ...
+
+    def put_silence(self, silence: Silence, events: Sequence[Event] = ()) -> None:
+        """Put a silence in force; one with the same id is replaced."""
+        ...
+
+    def lift_silence(self, silence_id: str, by: str, now: datetime, events: Sequence[Event] = ()) -> Silence | None:
+        """End a silence, by full id or by a unique prefix of at least 6 characters; None if none of this id is in force or to come.
+
+        Recoveries that are held (`held_by` is the silence's kind) become due at once.
+        """
+        ...
+
+    def pulse(self, name: str, at: datetime, detail: JsonObject) -> None:
+        """Note that a part of the platform is alive; never moves a pulse back in time by less than a minute."""
+        ...
+
+    def pulses(self) -> dict[str, Pulse]:
+        """Return the last sign of life of every part, by name."""
+        ...
+
+    def forget_pulses(self, before: datetime) -> int:
+        """Delete the pulses of parts that were last heard of before this moment; return how many."""
+        ...
+
+    def leases(self) -> list[Lease]:
+        """Return every claim that was not given up, alive or expired."""
+        ...
+
+
 class HealthStore(Protocol):
     """Samples, running verdicts and service states."""
 
@@ -200,5 +294,5 @@ class HealthStore(Protocol):
         ...
 
 
-class Store(LeaseStore, RecoveryStore, HealthStore, Protocol):
+class Store(LeaseStore, RecoveryStore, PolicyStore, HealthStore, Protocol):
     """The whole of it, as one object."""

@@ -24,6 +24,7 @@ from sqlalchemy import Identity as SqlIdentity
 from recovery.models import (
     OPEN_STATES,
     Action,
+    Answer,
     AttemptState,
     Category,
     Choice,
@@ -32,6 +33,7 @@ from recovery.models import (
     Outcome,
     RecoveryState,
     Severity,
+    SilenceKind,
     Status,
     StepState,
 )
@@ -89,6 +91,7 @@ recoveries = Table(
     Column("message", Prose, nullable=False),
     Column("reason", Prose, nullable=False),
     Column("quiet_until", Utc),
+    Column("held_by", String(32), nullable=False),
     Column("cancel_requested", Boolean, nullable=False),
     Column("dry_run", Boolean, nullable=False),
     Column("force", Boolean, nullable=False),
@@ -134,6 +137,7 @@ attempts = Table(
     _word("state", AttemptState),
     Column("created_at", Utc, nullable=False),
     _word("kind", Kind),
+    Column("fingerprint", ID, nullable=False),
     Column("started_at", Utc),
     Column("finished_at", Utc),
     _word("outcome", Outcome, nullable=True),
@@ -264,9 +268,61 @@ service_states = Table(
     Column("started_at", Utc),
     Column("stable_since", Utc),
     Column("message", Prose, nullable=False),
+    Column("recent", String(21), nullable=False),
+    Column("change_rate", Float, nullable=False),
+    Column("flapping", Boolean, nullable=False),
 )
 
 sweeps = Table("sweeps", metadata, Column("key", String(200), primary_key=True), Column("at", Utc, nullable=False))
+
+silences = Table(
+    "silences",
+    metadata,
+    Column("id", ID, primary_key=True),
+    _word("kind", SilenceKind),
+    Column("since", Utc, nullable=False),
+    Column("until", Utc),
+    Column("author", Prose, nullable=False),
+    Column("reason", Prose, nullable=False),
+    Column("created_at", Utc, nullable=False),
+    Column("services", Json, nullable=False),
+    Column("labels", Json, nullable=False),
+    Column("lifted_at", Utc),
+    Column("lifted_by", Prose, nullable=False),
+)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("recovery_id", ID, ForeignKey("recoveries.id", ondelete="CASCADE"), primary_key=True),
+    Column("asked_at", Utc, nullable=False),
+    Column("until", Utc, nullable=False),
+    _word("answer", Answer, nullable=True),
+    Column("answered_by", Prose, nullable=False),
+    Column("answered_at", Utc),
+    Column("comment", Prose, nullable=False),
+)
+
+bases = Table(
+    "bases",
+    metadata,
+    _serial(),
+    Column("recovery_id", ID, nullable=False),
+    Column("service", NAME, nullable=False),
+    Column("at", Utc, nullable=False),
+    Column("config_version", String(64), nullable=False),
+    Column("facts", Json, nullable=False),
+    Column("decisions", Json, nullable=False),
+    Index("ix_bases_at", "at"),
+)
+
+pulses = Table(
+    "pulses",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("at", Utc, nullable=False),
+    Column("detail", Json, nullable=False),
+)
 
 audit = Table(
     "audit",

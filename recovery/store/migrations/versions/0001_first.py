@@ -34,6 +34,10 @@ TABLES = (
     "check_states",
     "service_states",
     "sweeps",
+    "silences",
+    "approvals",
+    "bases",
+    "pulses",
     "audit",
     "celery_taskmeta",
     "celery_tasksetmeta",
@@ -53,6 +57,10 @@ def upgrade() -> None:
     _create_check_states()
     _create_service_states()
     _create_sweeps()
+    _create_silences()
+    _create_approvals()
+    _create_bases()
+    _create_pulses()
     _create_audit()
     if op.get_bind().dialect.supports_sequences:
         for name in SEQUENCES:
@@ -93,6 +101,7 @@ def _create_recoveries() -> None:
         sa.Column("message", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("quiet_until", TIME),
+        sa.Column("held_by", WORD, nullable=False),
         sa.Column("cancel_requested", sa.Boolean(), nullable=False),
         sa.Column("dry_run", sa.Boolean(), nullable=False),
         sa.Column("force", sa.Boolean(), nullable=False),
@@ -142,6 +151,7 @@ def _create_attempts() -> None:
         sa.Column("state", WORD, nullable=False),
         sa.Column("created_at", TIME, nullable=False),
         sa.Column("kind", WORD, nullable=False),
+        sa.Column("fingerprint", ID, nullable=False),
         sa.Column("started_at", TIME),
         sa.Column("finished_at", TIME),
         sa.Column("outcome", WORD),
@@ -279,6 +289,9 @@ def _create_service_states() -> None:
         sa.Column("started_at", TIME),
         sa.Column("stable_since", TIME),
         sa.Column("message", sa.Text(), nullable=False),
+        sa.Column("recent", sa.String(21), nullable=False),
+        sa.Column("change_rate", sa.Float(), nullable=False),
+        sa.Column("flapping", sa.Boolean(), nullable=False),
     )
 
 
@@ -287,6 +300,60 @@ def _create_sweeps() -> None:
         "sweeps",
         sa.Column("key", sa.String(200), primary_key=True),
         sa.Column("at", TIME, nullable=False),
+    )
+
+
+def _create_silences() -> None:
+    op.create_table(
+        "silences",
+        sa.Column("id", ID, primary_key=True),
+        sa.Column("kind", WORD, nullable=False),
+        sa.Column("since", TIME, nullable=False),
+        sa.Column("until", TIME),
+        sa.Column("author", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("created_at", TIME, nullable=False),
+        sa.Column("services", JSON, nullable=False),
+        sa.Column("labels", JSON, nullable=False),
+        sa.Column("lifted_at", TIME),
+        sa.Column("lifted_by", sa.Text(), nullable=False),
+    )
+
+
+def _create_approvals() -> None:
+    op.create_table(
+        "approvals",
+        sa.Column("recovery_id", ID, primary_key=True),
+        sa.Column("asked_at", TIME, nullable=False),
+        sa.Column("until", TIME, nullable=False),
+        sa.Column("answer", WORD),
+        sa.Column("answered_by", sa.Text(), nullable=False),
+        sa.Column("answered_at", TIME),
+        sa.Column("comment", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["recovery_id"], ["recoveries.id"], ondelete="CASCADE"),
+    )
+
+
+def _create_bases() -> None:
+    op.create_table(
+        "bases",
+        sa.Column("id", SERIAL, sa.Identity(), primary_key=True),
+        sa.Column("recovery_id", ID, nullable=False),
+        sa.Column("service", NAME, nullable=False),
+        sa.Column("at", TIME, nullable=False),
+        sa.Column("config_version", sa.String(64), nullable=False),
+        sa.Column("facts", JSON, nullable=False),
+        sa.Column("decisions", JSON, nullable=False),
+    )
+    op.create_index("ix_bases_at", "bases", ["at"])
+
+
+def _create_pulses() -> None:
+    op.create_table(
+        "pulses",
+        sa.Column("name", sa.String(200), primary_key=True),
+        sa.Column("at", TIME, nullable=False),
+        sa.Column("detail", JSON, nullable=False),
     )
 
 
