@@ -28,15 +28,14 @@ def _prepare_worker(**_signal: Any) -> None:
     find_embedded_broker(settings)
     if kombu.__version__ == resilience.GUARDED_VERSION:
         resilience.guard_closed_channels()
-    try:
-        migrate(settings.database)
-    except RecoveryError as error:
-        logger.error("the database is not ready, recoveries wait for it: %s", error.message)  # noqa: TRY400 - the sentence says it all
+    _prepare_database(settings)
 
 
 @beat_init.connect  # type: ignore[untyped-decorator]
 def _prepare_beat(**_signal: Any) -> None:
-    find_embedded_broker(Settings())
+    settings = Settings()
+    find_embedded_broker(settings)
+    _prepare_database(settings)
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]
@@ -44,6 +43,13 @@ def _prepare_pool_process(**_signal: Any) -> None:
     parent = current_process()._parent_pid  # noqa: SLF001 - unlike getppid() it is right even if the parent died meanwhile
     if parent is not None:  # the solo pool sends this signal too, in a process whose parent is somebody's shell
         leash(parent)
+
+
+def _prepare_database(settings: Settings) -> None:
+    try:
+        migrate(settings.database)
+    except RecoveryError as error:
+        logger.error("the database is not ready, recoveries wait for it: %s", error.message)  # noqa: TRY400 - the sentence says it all
 
 
 def find_embedded_broker(settings: Settings) -> None:

@@ -79,6 +79,23 @@ class LeaseStore(Protocol):
         ...
 
 
+class Leadership(Protocol):
+    """Jobs that one process alone may do for the whole platform, such as beat's."""
+
+    def lead(self, name: str, holder: str, now: datetime, until: datetime) -> int | None:
+        """Take or keep the job `name` until `until`; None: somebody else has it.
+
+        Returns the fence, which rises whenever the job passes to another holder or is taken again after it was given up.
+        What is over at `now` may be taken. So may what lasts for more than three times `until - now`: nobody asks for
+        that long, so a clock was set back since.
+        """
+        ...
+
+    def resign(self, name: str, holder: str) -> None:
+        """Give the job up, so that the next one need not wait; does nothing if somebody else has it."""
+        ...
+
+
 class RecoveryStore(Protocol):
     """Recoveries with their attempts, steps, decisions and events. Each method is one transaction."""
 
@@ -294,5 +311,5 @@ class HealthStore(Protocol):
         ...
 
 
-class Store(LeaseStore, RecoveryStore, PolicyStore, HealthStore, Protocol):
+class Store(LeaseStore, Leadership, RecoveryStore, PolicyStore, HealthStore, Protocol):
     """The whole of it, as one object."""

@@ -22,6 +22,11 @@ def later(one: datetime | None, other: datetime | None) -> datetime | None:
     return max((moment for moment in (one, other) if moment is not None), default=None)
 
 
+def latest_honest(now: datetime, until: datetime) -> datetime:
+    """Return the moment beyond which a hold, asked for as `until` is at `now`, can only come from a clock that was set back since."""
+    return now + 3 * (until - now)
+
+
 def merged(row: Recovery, failure: Failure) -> Recovery:
     """Return the open recovery `row` after one more report of its failure."""
     return replace(

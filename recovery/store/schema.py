@@ -213,6 +213,16 @@ leases = Table(
 )
 """One row per service for good: the fence must never fall. `holder` is null once the lease was given up."""
 
+leadership = Table(
+    "leadership",
+    metadata,
+    Column("name", NAME, primary_key=True),
+    Column("holder", String(200)),
+    Column("fence", BigInteger, nullable=False),
+    Column("until", Utc, nullable=False),
+)
+"""Who alone may do a job of the whole platform, such as beat's; one row per job for good. `holder` is null once it was given up."""
+
 mitigations = Table(
     "mitigations",
     metadata,

@@ -6,6 +6,9 @@ import pytest
 from celery import Celery
 from celery.beat import ScheduleEntry, SchedulingError
 
+from recovery.ports import Leadership
+from recovery.store.memory import MemoryStore
+from tests.support import eventually
 from workers import scheduler
 from workers.scheduler import FleetScheduler
 
@@ -22,15 +25,20 @@ SHOP = """
 class Beat(FleetScheduler):
     """Notes what it would send."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: Leadership | None = None) -> None:
         self.sent: list[str] = []
+        self.store = store or MemoryStore()
         self.broker_is_away = False
         super().__init__(Celery("beat", broker="memory://", set_as_current=False))
+
+    def _leadership(self) -> Leadership:
+        return self.store
 
     def apply_async(self, entry: ScheduleEntry, producer: object = None, advance: bool = True, **options: object) -> None:
         if self.broker_is_away:
             raise SchedulingError("no broker")
-        self.sent.append(entry.name)
+        if entry.name != "tick":  # due each second, however slow the test is
+            self.sent.append(entry.name)
 
     def settle(self) -> None:
         """Tick until nothing more is due."""
@@ -132,3 +140,42 @@ def test_beat_leaves_no_schedule_file_behind(config: Path) -> None:
     Beat().settle()
 
     assert {path.name for path in config.parent.iterdir()} == {"recovery.toml", "data"}
+
+
+def test_of_two_beats_only_the_first_sends(config: Path) -> None:
+    store = MemoryStore()
+    first, second = Beat(store), Beat(store)
+
+    first.settle()
+    second.settle()
+
+    assert (first.sent, second.sent) == (["sweep every 5 s, shard 1 of 1"], [])
+
+
+def test_a_beat_that_closes_leaves_the_lead_to_the_one_that_stands_by(config: Path) -> None:
+    store = MemoryStore()
+    first, second = Beat(store), Beat(store)
+    first.settle()
+    second.settle()
+
+    first.close()
+    first.settle()
+
+    def taken_over() -> bool:
+        second.settle()
+        return bool(second.sent)
+
+    eventually(taken_over, within=20)
+    assert second.sent == ["sweep every 5 s, shard 1 of 1"]
+    assert len(first.sent) == 1
+
+
+def test_a_beat_under_the_name_of_a_killed_one_goes_on_at_once(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(scheduler.HOLDER, "here:/data")
+    store = MemoryStore()
+    Beat(store).settle()
+
+    again = Beat(store)
+    again.settle()
+
+    assert again.sent == ["sweep every 5 s, shard 1 of 1"]

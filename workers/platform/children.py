@@ -73,7 +73,7 @@ def commands(settings: Settings, app: str, flower_address: tuple[str, int]) -> l
         worker("intake", INTAKE_QUEUES, "prefork", 2),
         worker("recover", STRATEGY_QUEUES, "prefork", RECOVER_PROCESSES),
         worker("health", ("health",), "threads", 8),
-        celery("beat", "beat", "--schedule", str(run / "beat-schedule")),
+        celery("beat", "beat", "--schedule", str(run / "beat-schedule"), RECOVERY_BEAT_HOLDER=f"{socket.gethostname()}:{settings.home}"),
         celery("flower", "flower", ready=lambda _: _listens(host, port), FLOWER_ADDRESS=host, FLOWER_PORT=str(port)),
     ]
 

@@ -47,6 +47,15 @@ class AuditRow:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One holder's hold on a job of the whole platform; without a holder, it was given up."""
+
+    holder: str | None
+    fence: int
+    until: datetime
+
+
 @dataclass(slots=True)
 class Tables:
     """Everything that the store knows; change it only under `lock`."""
@@ -54,6 +63,7 @@ class Tables:
     lock: threading.RLock = field(default_factory=threading.RLock)
     leases: dict[str, Lease] = field(default_factory=dict)
     released: set[tuple[str, int]] = field(default_factory=set)
+    leaders: dict[str, Term] = field(default_factory=dict)
     recoveries: dict[str, Recovery] = field(default_factory=dict)
     failures: dict[str, tuple[str, Failure]] = field(default_factory=dict)
     attempts: dict[tuple[str, int], Attempt] = field(default_factory=dict)

@@ -5,6 +5,7 @@ from sqlalchemy import Engine
 from recovery.store.engine import open_engine
 from recovery.store.sql.health import SqlHealth
 from recovery.store.sql.journal import SqlJournal
+from recovery.store.sql.leadership import SqlLeadership
 from recovery.store.sql.leases import SqlLeases
 from recovery.store.sql.ledger import SqlLedger
 from recovery.store.sql.mitigations import SqlMitigations
@@ -13,7 +14,7 @@ from recovery.store.sql.recoveries import SqlRecoveries
 __all__ = ["SqlStore"]
 
 
-class SqlStore(SqlRecoveries, SqlJournal, SqlMitigations, SqlLedger, SqlLeases, SqlHealth):
+class SqlStore(SqlRecoveries, SqlJournal, SqlMitigations, SqlLedger, SqlLeases, SqlLeadership, SqlHealth):
     """Keep everything in one database; implements `ports.Store`. Every method may raise `StoreUnavailable`.
 
     Args:

@@ -29,6 +29,7 @@ TABLES = (
     "decisions",
     "events",
     "leases",
+    "leadership",
     "mitigations",
     "samples",
     "check_states",
@@ -52,6 +53,7 @@ def upgrade() -> None:
     _create_decisions()
     _create_events()
     _create_leases()
+    _create_leadership()
     _create_mitigations()
     _create_samples()
     _create_check_states()
@@ -225,6 +227,16 @@ def _create_leases() -> None:
         "leases",
         sa.Column("service", NAME, primary_key=True),
         sa.Column("recovery_id", ID, nullable=False),
+        sa.Column("holder", sa.String(200)),
+        sa.Column("fence", sa.BigInteger(), nullable=False),
+        sa.Column("until", TIME, nullable=False),
+    )
+
+
+def _create_leadership() -> None:
+    op.create_table(
+        "leadership",
+        sa.Column("name", NAME, primary_key=True),
         sa.Column("holder", sa.String(200)),
         sa.Column("fence", sa.BigInteger(), nullable=False),
         sa.Column("until", TIME, nullable=False),
