@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from recovery.config.fleet import ServiceDeclaration
+from recovery.config.fleet import PlatformDeclaration, ServiceDeclaration
+from recovery.detect.flapping import change_rate, is_flapping, remember
 from recovery.detect.verdict import judge, sick_checks, status_of
 from recovery.models import Category, CheckState, Event, Failure, JsonObject, Sample, ServiceState, Status, fingerprint_of
 
@@ -49,7 +50,7 @@ def judge_service(
     old: Mapping[str, CheckState],
     samples: Sequence[Sample],
     now: datetime,
-    stable_after: float,
+    platform: PlatformDeclaration,
 ) -> Judged:
     """Return `service` with new verdicts and status.
 
@@ -59,7 +60,7 @@ def judge_service(
         old: the verdicts until now.
         samples: what this sweep saw.
         now: the time.
-        stable_after: see `status_of`.
+        platform: holds `stable_after` and when a service flaps.
     """
     first_seen = min((sample.at for sample in samples), default=now)
     known = before if before and before.started_at else replace(before or ServiceState(service.name), started_at=first_seen)
@@ -68,8 +69,17 @@ def judge_service(
         check = service.check(sample.check)
         assert check is not None
         new[check.name] = judge(check, old.get(check.name, CheckState(service.name, check.name)), sample, known.started_at)
-    after = status_of(service, new, known, now, stable_after)
+    after = status_of(service, new, known, now, platform.stable_after)
+    if samples:
+        after = _with_flapping(after, ok=not any(state.failures for state in new.values()), platform=platform)
     return Judged(service, now, before, after, {sample.check: sample for sample in samples}, old, new)
+
+
+def _with_flapping(state: ServiceState, *, ok: bool, platform: PlatformDeclaration) -> ServiceState:
+    recent = remember(state.recent, ok=ok)
+    rate = change_rate(recent)
+    flapping = is_flapping(rate, before=state.flapping, high=platform.flap_high, low=platform.flap_low)
+    return replace(state, recent=recent, change_rate=rate, flapping=flapping)
 
 
 def all_pass(one: Judged) -> bool:
@@ -129,7 +139,7 @@ def failure_of(one: Judged, busy: Sequence[Mapping[str, datetime | None]]) -> Fa
 
 
 def events_of(one: Judged) -> list[Event]:
-    """Return what happened: checks that fell to some pressure, and the service seen first, degraded or recovered."""
+    """Return what happened: checks that fell to some pressure; the service seen first, degraded, recovered, flapping or settled."""
     name, after = one.declaration.name, one.after
     events = [
         Event(event, one.at, name, data={"check": state.check, "message": state.message})
@@ -146,6 +156,9 @@ def events_of(one: Judged) -> list[Event]:
         since = one.before.since if one.before else None
         seconds = (one.at - since).total_seconds() if since else None
         events.append(Event("service:recovered", one.at, name, data={**data, "seconds": seconds}))
+    if after.flapping != bool(one.before and one.before.flapping):
+        rate: JsonObject = {"change_rate": after.change_rate}
+        events.append(Event("service:flapping" if after.flapping else "service:settled", one.at, name, data=rate))
     return events
 
 

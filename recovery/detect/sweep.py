@@ -8,6 +8,7 @@ from datetime import datetime
 from recovery.config.fleet import Fleet
 from recovery.detect.probe import CONCURRENCY, Look, Target, look_at, meaning, run_round, share_of
 from recovery.detect.report import Judged, all_pass, events_of, failure_of, judge_service
+from recovery.detect.verdict import SKEW
 from recovery.models import CheckState, Failure, Sample, ServiceState, utcnow
 from recovery.ports import CheckKind, Clock, HealthStore, Heartbeats
 from recovery.registry import Registry
@@ -122,7 +123,7 @@ class Sweeper:
         samples: dict[str, list[Sample]] = {name: [] for name in services}
         for target in targets:
             look = looks.get(target.name)
-            if look and not _outdated(look, known.get(target.service.name)):
+            if look and not _outdated(look, known.get(target.service.name), now):
                 samples[target.service.name].append(self._sample(target, look))
         return [
             judge_service(
@@ -131,7 +132,7 @@ class Sweeper:
                 states[name],
                 samples[name],
                 now,
-                fleet.platform.stable_after,
+                fleet.platform,
             )
             for name, service in services.items()
         ]
@@ -168,6 +169,9 @@ def offset_of(target: Target) -> float:
     return share_of(target.name) * min(check.jitter, max(0.0, check.interval - check.timeout))
 
 
-def _outdated(look: Look, state: ServiceState | None) -> bool:
-    """A probe that began before the service was last started saw the instance that is gone."""
-    return state is not None and state.started_at is not None and look.at < state.started_at
+def _outdated(look: Look, state: ServiceState | None, now: datetime) -> bool:
+    """A probe that began before the service was last started saw the instance that is gone.
+
+    A start that lies well ahead of the clock says nothing: the clock was set back since.
+    """
+    return state is not None and state.started_at is not None and look.at < state.started_at <= now + SKEW

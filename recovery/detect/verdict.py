@@ -26,6 +26,11 @@ SPECIFIC_FIRST = (
 )
 """Causes before symptoms: a shop with a corrupt data file also answers 500, and restarting it would not help."""
 
+SKEW = timedelta(seconds=5)
+"""By how much the clocks of two hosts may differ; a moment further ahead than that was written before the clock was set back."""
+LATE = 2
+"""Intervals (and a timeout) after which a sample cannot be just late."""
+
 MILD = frozenset({Severity.MEDIUM, Severity.LOW})
 
 
@@ -33,7 +38,8 @@ def judge(check: CheckDeclaration, state: CheckState, sample: Sample, started_at
     """Return the verdict on one check after one more sample.
 
     `fall` failures in a row make it unhealthy, `rise` successes in a row heal it again; the first success of a check
-    that was never unhealthy makes it healthy at once. A sample older than the verdict changes nothing.
+    that was never unhealthy makes it healthy at once. A sample older than the verdict changes nothing, unless it is older than
+    a sweep can be late: then the clock was set back.
 
     Args:
         check: holds `fall`, `rise` and `start_grace`.
@@ -41,7 +47,7 @@ def judge(check: CheckDeclaration, state: CheckState, sample: Sample, started_at
         sample: what was seen.
         started_at: failures before this plus `start_grace` are noted but do not count; None: no grace.
     """
-    if state.at is not None and sample.at < state.at:
+    if state.at is not None and timedelta(0) < state.at - sample.at <= timedelta(seconds=LATE * check.interval + check.timeout):
         return state
     seen = replace(
         state,
@@ -54,7 +60,7 @@ def judge(check: CheckDeclaration, state: CheckState, sample: Sample, started_at
     )
     if sample.ok:
         return _after_success(check, seen)
-    if started_at is not None and sample.at < started_at + timedelta(seconds=check.start_grace):
+    if started_at is not None and started_at - SKEW <= sample.at < started_at + timedelta(seconds=check.start_grace):
         return replace(seen, successes=0)
     return _after_failure(check, seen)
 
