@@ -1,10 +1,12 @@
 """The declared fleet as frozen data. Options of one check kind, driver or strategy stay tables here; their owner validates them."""
 
 from datetime import time
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from recovery.errors import nearest
 from recovery.models import Autonomy, Category, JsonObject, ServiceName, Severity
 
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 31)]
@@ -92,6 +94,14 @@ class ServiceDeclaration(Declaration):
         return next((check for check in self.checks if check.name == name), None)
 
 
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"'{name[:40]}' is no known time zone{nearest(name, available_timezones())}") from None
+    return name
+
+
 class BudgetDeclaration(Declaration):
     """`[platform.budget]`: how much may be recovered at once, so that a cure for many is not worse than the illness.
 
@@ -128,8 +138,22 @@ class MaintenanceDeclaration(Declaration):
     """Seconds it lasts from `at`, up to a week."""
     days: tuple[Day, ...] = DAYS
     """Days on which it begins: `mon` to `sun`. Default: every day."""
-    timezone: str = "UTC"
+    timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
     """Whose time of day `at` is, like `Europe/Berlin`."""
+
+    @model_validator(mode="after")
+    def _needs_a_time(self) -> Self:
+        if (self.starts is None) != (self.ends is None):
+            raise ValueError("starts and ends go together")
+        if (self.at is None) != (self.duration is None):
+            raise ValueError("at and duration go together")
+        if (self.starts is None) == (self.at is None):
+            raise ValueError("give either starts and ends (once), or at and duration (again and again)")
+        if self.starts and self.ends and self.ends <= self.starts:
+            raise ValueError("ends must be later than starts")
+        if self.at and self.at.tzinfo:
+            raise ValueError("at is a time of day without an offset; write the zone as timezone")
+        return self
 
 
 class PlatformDeclaration(Declaration):

@@ -72,6 +72,7 @@ def parse(
     reader = Reader(kinds, Text(written, folder or Path.cwd(), report))
     platform = reader.platform(filled)
     services = reader.services(filled)
+    maintenance = reader.maintenance(filled, services)
     check_plans(services, {name: kinds.refuses.get(name, lambda *_: None) for name in kinds.strategies}, report)
     report.raise_errors()
     check_mentions(services, kinds.strategies, report)
@@ -79,4 +80,4 @@ def parse(
     if not services:
         report.warn((), "declares no service, so nothing is watched")
     version = hashlib.sha256(text.encode()).hexdigest()[:12]
-    return Loaded(Fleet(version=version, platform=platform, services=services), report.warning_lines())
+    return Loaded(Fleet(version=version, platform=platform, services=services, maintenance=maintenance), report.warning_lines())

@@ -5,15 +5,16 @@ from typing import cast
 
 from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
 
-from recovery.config.fleet import CheckDeclaration, DriverDeclaration, PlatformDeclaration, ServiceDeclaration
+from recovery.config.fleet import CheckDeclaration, DriverDeclaration, MaintenanceDeclaration, PlatformDeclaration, ServiceDeclaration
 from recovery.config.kinds import Kinds
 from recovery.config.locate import Where
-from recovery.config.references import check_dependencies, check_strategy
+from recovery.config.references import check_dependencies, check_services, check_strategy
 from recovery.config.validate import Text, keys_of, options_of, validate
 from recovery.config.words import NAME_RULE
 from recovery.errors import listing, nearest
 from recovery.models import JsonObject, ServiceName
 
+TABLES = {"maintenance", "platform", "services"}
 COMMON_KEYS = keys_of(CheckDeclaration) - {"options"}
 SERVICE_KEYS = keys_of(ServiceDeclaration) - {"name"}
 DEFAULT_TIMEOUT = 5.0
@@ -38,8 +39,8 @@ class Reader:
 
     def platform(self, tree: JsonObject) -> PlatformDeclaration:
         """Return the platform's settings; the defaults where they are missing or wrong."""
-        for key in tree.keys() - {"platform", "services"}:
-            self.report.error((key,), f"unknown table or key{nearest(key, ['platform', 'services'])} (known: platform, services)")
+        for key in tree.keys() - TABLES:
+            self.report.error((key,), f"unknown table or key{nearest(key, TABLES)} (known: {listing(TABLES)})")
         table = self._table(tree.get("platform", {}), ("platform",))
         return validate(PlatformDeclaration, table, ("platform",), self.text) or PlatformDeclaration()
 
@@ -50,6 +51,23 @@ class Reader:
         services = {name: service for name, service in built.items() if service is not None}
         check_dependencies(services, tables, self.report)
         return services
+
+    def maintenance(self, tree: JsonObject, services: Mapping[str, ServiceDeclaration]) -> tuple[MaintenanceDeclaration, ...]:
+        """Return the maintenance windows that could be read."""
+        tables = tree.get("maintenance", [])
+        if not isinstance(tables, list):
+            self.report.error(("maintenance",), "must be a list of tables: write [[maintenance]] with two brackets")
+            return ()
+        windows: dict[str, MaintenanceDeclaration] = {}
+        for position, item in enumerate(tables):
+            where: Where = ("maintenance", position)
+            window = validate(MaintenanceDeclaration, self._table(item, where), where, self.text)
+            if window and window.name in windows:
+                self.report.error((*where, "name"), f"a second window is named '{window.name}'")
+            if window:
+                windows[window.name] = window
+                check_services(window.services, (*where, "services"), services, self.report)
+        return tuple(windows.values())
 
     def _service(self, name: str, value: JsonValue) -> ServiceDeclaration | None:
         where: Where = ("services", name)

@@ -46,6 +46,13 @@ def check_strategy(name: str, where: Where, known: Collection[str], report: Repo
     return False
 
 
+def check_services(names: Collection[str], where: Where, declared: Collection[str], report: Report) -> None:
+    """Report names of services that are not declared."""
+    for position, name in enumerate(names):
+        if name not in declared:
+            report.error((*where, position), f"no service is called '{name}'{nearest(name, declared)} (declared: {listing(declared)})")
+
+
 def check_dependencies(services: Mapping[str, ServiceDeclaration], declared: Collection[str], report: Report) -> None:
     """Report dependencies on services that are not declared, on the same service twice, and every cycle."""
     for service in services.values():
@@ -64,11 +71,13 @@ def check_dependencies(services: Mapping[str, ServiceDeclaration], declared: Col
 
 
 def check_plans(services: Mapping[str, ServiceDeclaration], known: Mapping[str, Refuses], report: Report) -> None:
-    """Report strategies in plans and cooldowns that are unknown, and warn of those that would refuse to act."""
+    """Report strategies in plans, cooldowns and approvals that are unknown, and warn of those that would refuse to act."""
     for service in services.values():
         top: Where = ("services", service.name)
         for name in service.cooldown:
             check_strategy(name, (*top, "cooldown", name), known, report)
+        for place, name in enumerate(service.approve):
+            check_strategy(name, (*top, "approve", place), known, report)
         for category, strategies in service.plan.items():
             for position, name in enumerate(strategies):
                 where = (*top, "plan", category.value, position)

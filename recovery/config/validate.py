@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +78,9 @@ def _valid(model: type[M], table: JsonObject, where: Where, text: Text, known: C
         return _strict(model, table), table
     except ValidationError as error:
         details = error.errors(include_url=False)
-    for place, message in _complaints(details, table, where, text, known or keys_of(model)):
+    for place, message in _complaints(
+        details, table, where, text, lambda loc: (known or keys_of(model)) if len(loc) == 1 else _keys_at(model, loc)
+    ):
         text.report.error(place, message)
     return None
 
@@ -104,7 +106,7 @@ def _with_numbers(table: JsonObject, details: list[ErrorDetails], where: Where, 
 
 
 def _complaints(
-    details: list[ErrorDetails], table: JsonObject, where: Where, text: Text, known: Collection[str]
+    details: list[ErrorDetails], table: JsonObject, where: Where, text: Text, known: Callable[[Where], Collection[str]]
 ) -> list[tuple[Where, str]]:
     """Return one message per place; the alternatives of a union become one message."""
     places: dict[Where, list[ErrorDetails]] = {}
@@ -114,11 +116,22 @@ def _complaints(
     for place, errors in places.items():
         kinds = [error["type"] for error in errors]
         if not {*kinds} <= MUST_BE.keys():
-            allowed = known if len(errors[0]["loc"]) == 1 else ()
+            allowed = known(errors[0]["loc"])
             found.append((place, "; or ".join(dict.fromkeys(describe(error, text.at(place), allowed) for error in errors))))
         elif not any(other != place and other[: len(place)] == place for other in places):
             found.append((place, wrong_type(kinds, text.at(place))))
     return found
+
+
+def _keys_at(model: type[BaseModel], loc: Where) -> set[str]:
+    """Return the keys of the model that stands at the parent of `loc`; empty where that is no model."""
+    at: object = model
+    for part in loc[:-1]:
+        if not (isinstance(at, type) and issubclass(at, BaseModel)):
+            return set()
+        fields = {field.alias or name: field.annotation for name, field in at.model_fields.items()}
+        at = fields.get(str(part))
+    return keys_of(at) if isinstance(at, type) and issubclass(at, BaseModel) else set()
 
 
 def _real(detail: ErrorDetails, table: JsonObject) -> Where:

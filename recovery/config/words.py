@@ -73,6 +73,10 @@ def describe(error: ErrorDetails, written: object, known: Collection[str]) -> st
             said = f"must be {word} {shown(context[limit])}, not {shown(written)}"
         case "extra_forbidden":
             said = "unknown key" + (nearest(str(error["loc"][-1]), known) or f" (known: {listing(known)})")
+        case "timezone_aware" | "datetime_parsing" | "datetime_from_date_parsing":
+            said = f"must be a moment with its offset, like '2026-11-30T02:00:00Z', not {shown(written)}"
+        case "time_parsing":
+            said = f"must be a time of day, like '02:00', not {shown(written)}"
         case "missing":
             said = "is required, but missing"
         case "enum" | "literal_error":

@@ -82,6 +82,10 @@ def problems(text: str, **environ: str) -> list[str]:
     return list(caught.value.problems)
 
 
+def window(keys: str) -> str:
+    return f"[[maintenance]]\nname = 'night'\n{keys}\n"
+
+
 def service(lines: str) -> str:
     return f"[services.shop]\n{lines}\n"
 
@@ -172,8 +176,8 @@ def test_a_reference_may_stand_for_a_number() -> None:
         ("a = 1\nb = = 2", "2: not valid TOML: invalid value (column 5)"),
         ("[services.a]\n[services.a]", "2: not valid TOML: the table [services.a] is declared twice (column 12)"),
         ("[platform]\nlease = 1\nlease = 2\n", "3: not valid TOML: a key is set twice (column 10)"),
-        ("[service.a]", "1: service: unknown table or key, did you mean 'services'? (known: platform, services)"),
-        ("version = '1'", "1: version: unknown table or key (known: platform, services)"),
+        ("[service.a]", "1: service: unknown table or key, did you mean 'services'? (known: maintenance, platform, services)"),
+        ("version = '1'", "1: version: unknown table or key (known: maintenance, platform, services)"),
         ("[platform]\ncooldwn = 3", "2: platform.cooldwn: unknown key, did you mean 'cooldown'?"),
         ("platform = 3", "1: platform: must be a table"),
         ("services = []", "1: services: must be a table"),
@@ -230,6 +234,30 @@ def test_a_reference_may_stand_for_a_number() -> None:
             "2: services.shop.depends_on[0]: no service is called 'cach', did you mean 'cache'?",
         ),
         (service("depends_on = ['b', 'b']\n[services.b]"), "2: services.shop.depends_on[1]: 'b' is named twice"),
+        (service("autonomy = 'ask'"), "2: services.shop.autonomy: 'ask' is not known (known: approve, auto, observe, suggest)"),
+        (service("approve = ['restat']"), "2: services.shop.approve[0]: unknown strategy 'restat', did you mean 'restart'?"),
+        ("[platform.budget]\npercnt = 10", "2: platform.budget.percnt: unknown key, did you mean 'percent'?"),
+        ("[maintenance]\nname = 'a'", "1: maintenance: must be a list of tables: write [[maintenance]] with two brackets"),
+        (window("at = '02:00'"), "1: maintenance[0]: at and duration go together"),
+        (window("starts = '2026-11-30T02:00:00Z'"), "1: maintenance[0]: starts and ends go together"),
+        (window(""), "1: maintenance[0]: give either starts and ends (once), or at and duration (again and again)"),
+        (window("at = '25:00'\nduration = 60"), "3: maintenance[0].at: must be a time of day, like '02:00', not the text '25:00'"),
+        (window("at = '02:00+01:00'\nduration = 60"), "1: maintenance[0]: at is a time of day without an offset"),
+        (
+            window("starts = '2026-11-30T02:00:00'\nends = '2026-12-01T02:00:00Z'"),
+            "3: maintenance[0].starts: must be a moment with its offset",
+        ),
+        (window("starts = '2026-11-30T02:00:00Z'\nends = '2026-11-30T02:00:00Z'"), "1: maintenance[0]: ends must be later than starts"),
+        (
+            window("at = '02:00'\nduration = 60\ntimezone = 'Europe/Berln'"),
+            "5: maintenance[0].timezone: 'Europe/Berln' is no known time zone",
+        ),
+        (window("at = '02:00'\nduration = 60\ndays = ['son']"), "5: maintenance[0].days[0]: 'son' is not known, did you mean 'sun'?"),
+        (
+            window("at = '02:00'\nduration = 60\nservices = ['shp']") + "[services.shop]",
+            "5: maintenance[0].services[0]: no service is called 'shp'",
+        ),
+        (window("at = '02:00'\nduration = 60") * 2, "6: maintenance[1].name: a second window is named 'night'"),
         (service("description = '${NO_SUCH}'"), "2: services.shop.description: the environment variable NO_SUCH is not set"),
         (service("description = '${1x}'"), "2: services.shop.description: '${1x}' is no reference"),
     ],

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import click
 import pytest
+from pydantic import BaseModel
 
+from recovery.config.fleet import BudgetDeclaration, CheckDeclaration, MaintenanceDeclaration, PlatformDeclaration, ServiceDeclaration
 from recovery.config.load import parse
+from recovery.config.validate import keys_of
 from recovery.settings import Settings
 from workers.cli import COMMANDS, recovery
 from workers.cli.parts import kinds
@@ -88,6 +91,15 @@ def test_every_setting_is_documented() -> None:
     text = (ROOT / "docs" / "operations.md").read_text()
 
     assert [name for name in Settings.model_fields if f"`RECOVERY_{name.upper()}`" not in text] == []
+
+
+@pytest.mark.parametrize(
+    "declaration", [PlatformDeclaration, BudgetDeclaration, ServiceDeclaration, CheckDeclaration, MaintenanceDeclaration]
+)
+def test_every_key_of_the_configuration_is_documented(declaration: type[BaseModel]) -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text()
+
+    assert sorted(key for key in keys_of(declaration) - {"options"} if not re.search(rf"`{key}[`.]", text)) == []
 
 
 def test_every_test_that_is_named_as_proof_exists() -> None:
