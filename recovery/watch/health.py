@@ -1,0 +1,62 @@
+"""Sums up how the platform itself does, from what its parts recorded."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from recovery.config.fleet import Fleet
+from recovery.models import Lease, Pulse, Recovery, ServiceState
+from recovery.watch.backlog import judge_leases, judge_recoveries
+from recovery.watch.sight import AHEAD, blindness, looks_of, sight_limit
+from recovery.watch.signs import PING, TICK, judge_canaries, judge_ping, judge_tick, judge_workers
+from recovery.watch.words import Part, PartStatus, PlatformHealth, PlatformStatus
+
+
+def diagnose(
+    pulses: Mapping[str, Pulse],
+    leases: Sequence[Lease],
+    open_recoveries: Sequence[Recovery],
+    states: Mapping[str, ServiceState],
+    fleet: Fleet,
+    now: datetime,
+    queues: Iterable[str] = (),
+) -> PlatformHealth:
+    """Judge every part of the platform and the whole.
+
+    A listener that does not answer the ping is shown, and does not make the platform degraded: else the ping, sent only
+    while all is well, would never be tried again.
+
+    Args:
+        pulses: the last sign of life of every part, by name.
+        leases: every claim that was not given up.
+        open_recoveries: all of them.
+        states: what is known about every service, by name.
+        fleet: the fleet in force.
+        now: the time.
+        queues: those through which canaries are sent.
+    """
+    blind = blindness(states, fleet, now)
+    parts = [
+        judge_sight(states, fleet, now),
+        judge_tick(pulses.get(TICK), now),
+        *judge_workers(pulses, now),
+        *judge_canaries(pulses, queues, now),
+        judge_leases(leases, open_recoveries, now),
+        judge_recoveries(open_recoveries, now),
+    ]
+    status = PlatformStatus.OK if all(part.status is PartStatus.OK for part in parts) else PlatformStatus.DEGRADED
+    if fleet.platform.ping_url:
+        parts.append(judge_ping(pulses.get(PING), fleet.platform.ping_every, now))
+    return PlatformHealth(now, PlatformStatus.BLIND if blind else status, tuple(parts), blind)
+
+
+def judge_sight(states: Mapping[str, ServiceState], fleet: Fleet, now: datetime) -> Part:
+    """Say whether sweeps come."""
+    limit = sight_limit(fleet)
+    if limit is None:
+        return Part("sight", PartStatus.OK, "no check is declared")
+    looks = [at for at in looks_of(states, fleet) if at <= now + AHEAD]
+    age = max(0.0, (now - max(looks)).total_seconds()) if looks else None
+    blind = blindness(states, fleet, now)
+    if blind is None:
+        return Part("sight", PartStatus.OK, "services are looked at", age, limit)
+    return Part("sight", PartStatus.UNKNOWN if age is None else PartStatus.LOST, blind, age, limit)
