@@ -2,6 +2,8 @@
 
 import inspect
 import typing
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from celery import Task
@@ -48,18 +50,26 @@ class RecoveryTask(Task):
             raise TaskOutOfMemory(f"{self.name} ran out of memory") from None
 
     def _refuse_misfits(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        signature, wanted = _expected(self.run)
         try:
-            bound = inspect.signature(self.run).bind(*args, **kwargs)
+            bound = signature.bind(*args, **kwargs)
         except TypeError as error:
             raise RecoveryError(f"wrong arguments: {error}") from None
-        for name, wanted in typing.get_type_hints(self.run).items():
-            if name in bound.arguments and name != "return" and wanted is not object:
-                _require(name, wanted, bound.arguments[name])
+        for name, adapter in wanted.items():
+            if name in bound.arguments:
+                _require(name, adapter, bound.arguments[name])
 
 
-def _require(name: str, wanted: Any, given: object) -> None:
+@cache
+def _expected(body: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, TypeAdapter[Any]]]:
+    """Return what a task takes; made once per process, because an adapter costs more than many a task."""
+    hints = {name: hint for name, hint in typing.get_type_hints(body).items() if name != "return" and hint is not object}
+    return inspect.signature(body), {name: TypeAdapter(hint) for name, hint in hints.items()}
+
+
+def _require(name: str, wanted: TypeAdapter[Any], given: object) -> None:
     try:
-        TypeAdapter(wanted).validate_python(given, strict=True)
+        wanted.validate_python(given, strict=True)
     except ValidationError as error:
         said = error.errors()[0]["msg"]
         raise RecoveryError(f"wrong arguments: '{name}': {said[:1].lower()}{said[1:]}, not {str(given)[:SHOWN]!r}") from None
