@@ -2,6 +2,7 @@
 
 from recovery.watch.health import diagnose
 from recovery.watch.sight import blindness
+from recovery.watch.watch import Watch
 from recovery.watch.words import Part, PartStatus, PlatformHealth, PlatformStatus
 
-__all__ = ["Part", "PartStatus", "PlatformHealth", "PlatformStatus", "blindness", "diagnose"]
+__all__ = ["Part", "PartStatus", "PlatformHealth", "PlatformStatus", "Watch", "blindness", "diagnose"]

@@ -28,6 +28,7 @@ SLOW = 10.0
 """Seconds on the way from which a canary counts as late: whatever else is sent to that queue waits as long."""
 LOST = 4.0
 """Times its limit after which a part is lost."""
+NEEDED = "does beat run, and a worker for queue maintenance?"
 
 
 def judge_tick(pulse: Pulse | None, now: datetime) -> Part:
@@ -38,7 +39,7 @@ def judge_tick(pulse: Pulse | None, now: datetime) -> Part:
         )
     sender = pulse.detail.get("beat")
     said = f"ticks come from {sender}" if sender else "ticks come"
-    return _judge(TICK, pulse, now, TICK_LIMIT, said, "no tick for {age:.0f} s: does beat run, and a worker for queue maintenance?")
+    return _judge(TICK, pulse, now, TICK_LIMIT, said, f"no tick for {{age:.0f}} s: {NEEDED}")
 
 
 def judge_workers(pulses: Mapping[str, Pulse], now: datetime) -> list[Part]:
