@@ -59,7 +59,10 @@ class LeaseStore(Protocol):
     """Claims on services, with fencing tokens."""
 
     def acquire_lease(self, service: str, recovery_id: str, holder: str, now: datetime, until: datetime) -> Lease | None:
-        """Claim `service` if nobody's claim is alive at `now`; the fence rises by one. None: somebody holds it."""
+        """Claim `service` if nobody's claim is alive at `now`; the fence rises by one. None: somebody holds it.
+
+        A claim that seems to last for more than three times its length is over: a clock that was set back since wrote it.
+        """
         ...
 
     def renew_lease(self, lease: Lease, until: datetime) -> Lease:
@@ -117,7 +120,15 @@ class RecoveryStore(Protocol):
     def take_in(self, reports: Sequence[Report]) -> list[Accepted]:
         """Take a batch in, in one transaction: the same as `open_recovery` for each report in turn, without decisions of its own.
 
-        Nothing is written if it raises. What comes back is in the order of `reports`.
+        Nothing is written if it raises. What comes back is in the order of `reports`, each with its recovery as the whole
+        batch left it.
+        """
+        ...
+
+    def merge_report(self, failure: Failure, now: datetime) -> Accepted | None:
+        """Merge a report into the recovery that `open_recovery` would merge it into; None, and nothing written, if it opens one.
+
+        The short way for the storm of equal reports: no plan is needed for what merges.
         """
         ...
 
@@ -134,7 +145,10 @@ class RecoveryStore(Protocol):
         ...
 
     def due(self, now: datetime, limit: int) -> list[str]:
-        """Return ids of open recoveries whose `due_at` has come, those that wait longest first, so that none is passed over for ever."""
+        """Return ids of open recoveries whose `due_at` has come, those that wait longest first, so that none is passed over for ever.
+
+        Also returned: those that were last changed in the future of `now`. A clock that has been set back since wrote their `due_at`.
+        """
         ...
 
     def latest_failure(self, recovery_id: str) -> Failure | None:
@@ -154,6 +168,7 @@ class RecoveryStore(Protocol):
         approval: Approval | None = None,
         basis: Basis | None = None,
         quota: Quota | None = None,
+        now: datetime | None = None,
     ) -> Recovery | None:
         """Replace `before` by `after` if the row still has `before.version`, with all the rows that belong to it.
 
@@ -166,7 +181,7 @@ class RecoveryStore(Protocol):
         `last_failure_at`, `severity` and `cancel_requested` are kept as they are in the row. `attempt` is inserted or
         replaced, and the first one ends the quiet of all earlier recoveries of its service; `mitigation` is put in place
         (replacing one of the same service and strategy), `ended` is removed. A decision that repeats the newest one of its
-        service only counts up, as in `record`.
+        service only counts up, as in `record`. `now` is kept as the moment of the change: `due` tells by it that a clock was set back.
         """
         ...
 
@@ -298,9 +313,17 @@ class HealthStore(Protocol):
         ...
 
     def record_sweep(
-        self, samples: Sequence[Sample], checks: Sequence[CheckState], services: Sequence[ServiceState], events: Sequence[Event]
+        self,
+        samples: Sequence[Sample],
+        checks: Sequence[CheckState],
+        services: Sequence[ServiceState],
+        events: Sequence[Event],
+        now: datetime | None = None,
     ) -> None:
-        """Store one sweep in one transaction; a check state older than the stored one is dropped."""
+        """Store one sweep in one transaction; a check state older than the stored one is dropped.
+
+        With `now`, what is stored in its future by more than clocks disagree blocks nothing: the clock was set back since.
+        """
         ...
 
     def mark_started(self, service: str, at: datetime) -> None:

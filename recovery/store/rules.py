@@ -4,15 +4,34 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from recovery.errors import LeaseLost
-from recovery.models import Attempt, AttemptState, CheckState, Choice, Decision, Failure, Lease, Recovery, ServiceState
+from recovery.models import (
+    Answer,
+    Approval,
+    Attempt,
+    AttemptState,
+    CheckState,
+    Choice,
+    Decision,
+    Failure,
+    Kind,
+    Lease,
+    Recovery,
+    ServiceState,
+    Silence,
+)
+from recovery.store.clocks import ahead, service_until, still_runs
 
 OPEN_GUARD = "one_open_recovery"
 QUIET_GUARD = "quiet_period"
 PREFIX_LENGTH = 6
 """Fewest characters of an id that are looked up as a prefix."""
+ASKED_FOR = frozenset({Kind.MANUAL, Kind.EMERGENCY})
+"""Kinds of recoveries that a person asked for: they say nothing about how much of the fleet is failing."""
+PULSE_BACK = timedelta(minutes=1)
+"""A pulse this much older than the known one is no straggler: the clock was set back."""
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
@@ -39,8 +58,36 @@ def merged(row: Recovery, failure: Failure) -> Recovery:
 
 def absorbs(row: Recovery, failure: Failure, now: datetime) -> bool:
     """Say whether the closed recovery `row` still takes equal failures in."""
-    equal = row.service == failure.service and row.fingerprint == failure.fingerprint
-    return equal and not row.state.is_open and row.quiet_until is not None and row.quiet_until > now
+    return row.service == failure.service and row.fingerprint == failure.fingerprint and is_quiet(row, now)
+
+
+def is_quiet(row: Recovery, now: datetime) -> bool:
+    """Say whether `row` is closed and its quiet has not ended at `now`."""
+    if row.state.is_open or row.quiet_until is None:
+        return False
+    return still_runs(row.finished_at or row.created_at, row.quiet_until, now)
+
+
+def urgency(row: Recovery) -> tuple[int, datetime, str]:
+    """Return what recoveries are worked off by: the more severe first, then the older, then by id."""
+    return row.severity.rank, row.created_at, row.id
+
+
+def answered(asked: Approval, answer: Answer, by: str, comment: str, now: datetime) -> Approval:
+    """Return the question with this answer; the very same one if it was answered before or has lapsed."""
+    if asked.answer is not None or now >= asked.until:
+        return asked
+    return replace(asked, answer=answer, answered_by=by, answered_at=now, comment=comment)
+
+
+def not_over(silence: Silence, now: datetime) -> bool:
+    """Say whether a silence is in force at `now` or will be."""
+    return silence.lifted_at is None and (silence.until is None or now < silence.until)
+
+
+def is_newer_pulse(known: datetime, at: datetime) -> bool:
+    """Say whether a pulse at `at` replaces the known one."""
+    return at >= known or at <= known - PULSE_BACK
 
 
 def merge_decision(row: Recovery, failure: Failure, now: datetime) -> Decision:
@@ -126,26 +173,30 @@ def by_service(decisions: Iterable[Decision]) -> dict[str, list[Decision]]:
     return grouped
 
 
-def newer_check(row: CheckState | None, state: CheckState) -> bool:
-    """Say whether `state` may replace the stored `row`."""
-    return row is None or row.at is None or (state.at is not None and state.at >= row.at)
+def newer_check(row: CheckState | None, state: CheckState, now: datetime | None = None) -> bool:
+    """Say whether `state` may replace the stored `row`: it is not older, or the row lies in the future of `now`."""
+    return row is None or row.at is None or ahead(row.at, now) or (state.at is not None and state.at >= row.at)
 
 
-def seen_before_start(service: ServiceState | None, state: CheckState) -> bool:
+def seen_before_start(service: ServiceState | None, state: CheckState, now: datetime | None = None) -> bool:
     """Say whether `state` was seen before the last start of its service, so that it no longer counts."""
-    return service is not None and service.started_at is not None and state.at is not None and state.at < service.started_at
+    if service is None or service.started_at is None or ahead(service.started_at, now):
+        return False
+    return state.at is not None and state.at < service.started_at
 
 
-def seen_service(row: ServiceState | None, state: ServiceState) -> ServiceState:
-    """Return what a sweep's `state` makes of the stored `row`: an older look is dropped, a later start is kept."""
+def seen_service(row: ServiceState | None, state: ServiceState, now: datetime | None = None) -> ServiceState:
+    """Return what a sweep's `state` makes of the stored `row`: an older look is dropped, a later start is kept.
+
+    What lies in the future of `now` was written before the clock was set back: such a row is replaced, such moments become `now`.
+    """
     if row is None:
-        return state
-    if row.seen_at is not None and (state.seen_at is None or state.seen_at < row.seen_at):
+        return service_until(state, now)
+    if row.seen_at is not None and not ahead(row.seen_at, now) and (state.seen_at is None or state.seen_at < row.seen_at):
         return row
-    return replace(state, started_at=later(row.started_at, state.started_at))
+    return service_until(replace(state, started_at=later(row.started_at, state.started_at)), now)
 
 
 def sweep_is_due(last: datetime, now: datetime, interval: float) -> bool:
     """Say whether a sweep that last began at `last` may begin again; a clock that was set back does not stop it."""
-    age = (now - last).total_seconds()
-    return age >= interval / 2 or age < -interval
+    return (now - last).total_seconds() >= interval / 2 or ahead(last, now)

@@ -4,14 +4,14 @@ from recovery.store.memory.cooldowns import MemoryCooldowns, MemoryHeartbeats
 from recovery.store.memory.health import MemoryHealth
 from recovery.store.memory.leadership import MemoryLeadership
 from recovery.store.memory.leases import MemoryLeases
-from recovery.store.memory.ledger import MemoryLedger
+from recovery.store.memory.policy import MemoryPolicy
 from recovery.store.memory.recoveries import MemoryRecoveries
 from recovery.store.memory.tables import Tables
 
 __all__ = ["MemoryCooldowns", "MemoryHeartbeats", "MemoryStore"]
 
 
-class MemoryStore(MemoryRecoveries, MemoryLeases, MemoryLeadership, MemoryHealth, MemoryLedger):
+class MemoryStore(MemoryRecoveries, MemoryLeases, MemoryLeadership, MemoryHealth, MemoryPolicy):
     """Keep everything in dictionaries behind one lock; implements `ports.Store`."""
 
     def __init__(self) -> None:

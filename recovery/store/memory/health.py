@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from recovery.models import CheckState, Event, Sample, ServiceState
+from recovery.store.clocks import ahead, check_until
 from recovery.store.memory.tables import Room
 from recovery.store.rules import later, newer_check, seen_before_start, seen_service, sweep_is_due
 
@@ -38,7 +39,12 @@ class MemoryHealth(Room):
             return dict(self._tables.services)
 
     def record_sweep(
-        self, samples: Sequence[Sample], checks: Sequence[CheckState], services: Sequence[ServiceState], events: Sequence[Event]
+        self,
+        samples: Sequence[Sample],
+        checks: Sequence[CheckState],
+        services: Sequence[ServiceState],
+        events: Sequence[Event],
+        now: datetime | None = None,
     ) -> None:
         """Store one sweep; what is older than the stored row, or than the last start, is dropped.
 
@@ -47,14 +53,14 @@ class MemoryHealth(Room):
         tables = self._tables
         with tables.lock:
             tables.samples.extend(samples)
-            outdated = {state.service for state in checks if seen_before_start(tables.services.get(state.service), state)}
+            outdated = {state.service for state in checks if seen_before_start(tables.services.get(state.service), state, now)}
             for state in checks:
-                before_start = seen_before_start(tables.services.get(state.service), state)
-                if not before_start and newer_check(tables.checks.get((state.service, state.check)), state):
-                    tables.checks[state.service, state.check] = state
+                before_start = seen_before_start(tables.services.get(state.service), state, now)
+                if not before_start and newer_check(tables.checks.get((state.service, state.check)), state, now):
+                    tables.checks[state.service, state.check] = check_until(state, now)
             for service in services:
                 if service.service not in outdated:
-                    tables.services[service.service] = seen_service(tables.services.get(service.service), service)
+                    tables.services[service.service] = seen_service(tables.services.get(service.service), service, now)
             tables.events.extend(events)
 
     def mark_started(self, service: str, at: datetime) -> None:
@@ -62,6 +68,6 @@ class MemoryHealth(Room):
         tables = self._tables
         with tables.lock:
             row = tables.services.get(service, ServiceState(service))
-            tables.services[service] = replace(row, started_at=later(row.started_at, at))
+            tables.services[service] = replace(row, started_at=at if ahead(row.started_at, at) else later(row.started_at, at))
             for key in [key for key in tables.checks if key[0] == service]:
                 del tables.checks[key]

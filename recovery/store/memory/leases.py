@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from recovery.models import Lease
+from recovery.store.clocks import still_runs
 from recovery.store.memory.tables import Room
 
 
@@ -14,12 +15,13 @@ class MemoryLeases(Room):
         """Claim `service` if nobody's claim is alive at `now`; the fence rises by one."""
         with self._tables.lock:
             current = self._tables.leases.get(service)
-            if current is not None and self._tables.newest(current) and current.until > now:
+            if current is not None and self._tables.newest(current) and self._alive(current, now):
                 return None
             if current is not None:
                 self._tables.released.discard((service, current.fence))
             lease = Lease(service, recovery_id, holder, fence=current.fence + 1 if current else 1, until=until)
             self._tables.leases[service] = lease
+            self._tables.lengths[service] = until - now
             return lease
 
     def renew_lease(self, lease: Lease, until: datetime) -> Lease:
@@ -46,3 +48,11 @@ class MemoryLeases(Room):
         with self._tables.lock:
             current = self._tables.leases.get(service)
             return current if current is not None and self._tables.newest(current) else None
+
+    def leases(self) -> list[Lease]:
+        """Return every claim that was not given up, alive or expired."""
+        with self._tables.lock:
+            return [lease for _, lease in sorted(self._tables.leases.items()) if self._tables.newest(lease)]
+
+    def _alive(self, lease: Lease, now: datetime) -> bool:
+        return still_runs(lease.until - self._tables.lengths[lease.service], lease.until, now)

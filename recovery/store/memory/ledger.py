@@ -1,9 +1,10 @@
 """Decisions, events and the audit trail, in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
-from recovery.models import Decision, Event, JsonObject
+from recovery.models import Decision, Event, JsonObject, Recovery
 from recovery.store.memory.tables import AuditRow, Noted, Room
 from recovery.store.rules import by_service, repeat_key
 
@@ -39,7 +40,9 @@ class MemoryLedger(Room):
         with self._tables.lock:
             return list(self._tables.audits)
 
-    def _note(self, decisions: Sequence[Decision], events: Sequence[Event]) -> None:
+    def _note(self, decisions: Sequence[Decision], events: Sequence[Event]) -> bool:
+        """Add decisions and events; return whether any decision was new."""
+        new = False
         for service, batch in by_service(decisions).items():
             newest = [noted for noted in self._tables.decisions if noted.decision.service == service][-len(batch) :]
             if [repeat_key(noted.decision) for noted in newest] == [repeat_key(decision) for decision in batch]:
@@ -47,7 +50,16 @@ class MemoryLedger(Room):
                     noted.count(decision)
             else:
                 self._tables.decisions.extend(Noted(decision) for decision in batch)
+                new = True
         self._tables.events.extend(events)
+        return new
+
+    def _wake(self, rows: Iterable[Recovery], now: datetime) -> None:
+        """Make open recoveries due, unless they are already."""
+        for row in rows:
+            if row.due_at is None or row.due_at > now:
+                self._tables.recoveries[row.id] = replace(row, due_at=now)
+                self._tables.touched[row.id] = now
 
     def _count(self, decision: Decision) -> None:
         """Count a merge up if its recovery has one for the same fingerprint, else record it."""

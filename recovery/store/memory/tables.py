@@ -2,10 +2,12 @@
 
 import threading
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from recovery.models import (
+    Approval,
     Attempt,
+    Basis,
     CheckState,
     Decision,
     Event,
@@ -13,9 +15,11 @@ from recovery.models import (
     JsonObject,
     Lease,
     Mitigation,
+    Pulse,
     Recovery,
     Sample,
     ServiceState,
+    Silence,
     Step,
 )
 from recovery.store.rules import lease_lost
@@ -63,8 +67,12 @@ class Tables:
     lock: threading.RLock = field(default_factory=threading.RLock)
     leases: dict[str, Lease] = field(default_factory=dict)
     released: set[tuple[str, int]] = field(default_factory=set)
+    lengths: dict[str, timedelta] = field(default_factory=dict)
+    """How long each service's claim was asked for."""
     leaders: dict[str, Term] = field(default_factory=dict)
     recoveries: dict[str, Recovery] = field(default_factory=dict)
+    touched: dict[str, datetime] = field(default_factory=dict)
+    """When each recovery was last changed, by the clock of who changed it."""
     failures: dict[str, tuple[str, Failure]] = field(default_factory=dict)
     attempts: dict[tuple[str, int], Attempt] = field(default_factory=dict)
     steps: dict[tuple[str, int, int], Step] = field(default_factory=dict)
@@ -75,6 +83,10 @@ class Tables:
     checks: dict[tuple[str, str], CheckState] = field(default_factory=dict)
     services: dict[str, ServiceState] = field(default_factory=dict)
     sweeps: dict[str, datetime] = field(default_factory=dict)
+    silences: dict[str, Silence] = field(default_factory=dict)
+    approvals: dict[str, Approval] = field(default_factory=dict)
+    bases: list[Basis] = field(default_factory=list)
+    pulses: dict[str, Pulse] = field(default_factory=dict)
     audits: list[AuditRow] = field(default_factory=list)
 
     def newest(self, lease: Lease) -> bool:
