@@ -94,6 +94,12 @@ class Cancelled(RecoveryError):
     code = "CANCELLED"
 
 
+class TimeUp(RecoveryError):
+    """The attempt took longer than the service's `attempt_timeout`; it was stopped and rolled back."""
+
+    code = "TIME_UP"
+
+
 class StoreUnavailable(RecoveryError):
     """The database or Redis did not answer."""
 
@@ -108,6 +114,30 @@ class CircuitOpen(RecoveryError):
     def __init__(self, message: str | None = None, *, retry_after: float = 0.0, **payload: object) -> None:
         self.retry_after = retry_after
         super().__init__(message, retry_after=retry_after, **payload)
+
+
+class ApprovalRefused(RecoveryError):
+    """This answer does not count."""
+
+    code = "APPROVAL_REFUSED"
+
+
+class SilenceInvalid(RecoveryError):
+    """This silence cannot be put in force."""
+
+    code = "SILENCE_INVALID"
+
+
+class SilenceNotFound(RecoveryError):
+    """No silence of this id is in force or to come."""
+
+    code = "SILENCE_NOT_FOUND"
+
+
+class ServiceBusy(RecoveryError):
+    """Somebody else is at work on this service."""
+
+    code = "SERVICE_BUSY"
 
 
 class AlreadyRunning(RecoveryError):
