@@ -1,0 +1,103 @@
+"""Prints what a campaign did, how soon work was taken up again, and what the judge says."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from statistics import median
+
+from tests.torture.campaign import Record
+from tests.torture.hand import Hit
+from tests.torture.house import LEASE
+from tests.torture.judge import KINDS, Violation, in_the_gap
+from tests.torture.ledger import Phase
+from tests.torture.points import BOUNDARIES, GAP, POINTS, Action
+from tests.torture.witness import Write
+
+TARGET = LEASE + 5.0
+"""Seconds from a kill until another process goes on with the recovery."""
+SHOWN = 10
+"""Violations of one kind that are printed; the rest is counted."""
+
+
+def resumes(hits: Iterable[Hit], writes: Sequence[Write]) -> list[float]:
+    """Return the seconds from each kill until the recovery that the victim had in its hands was moved by somebody else.
+
+    Recoveries that had nothing left to do are not counted.
+    """
+    found: list[float] = []
+    for hit in hits:
+        if hit.action is Action.FREEZE:
+            continue
+        for recovery, fence in hit.held:
+            moved = (write.at for write in writes if write.recovery == recovery and write.at > hit.at and _moves(write, fence))
+            first = next(moved, None)
+            if first is not None:
+                found.append(first - hit.at)
+    return found
+
+
+def _moves(write: Write, fence: int) -> bool:
+    if write.what == "recoveries":
+        return True
+    return write.what in {"attempts", "steps"} and (fence == 0 or write.fence > fence)
+
+
+def show(record: Record, violations: Sequence[Violation]) -> Iterator[str]:
+    """Return the lines of the report."""
+    evidence = record.evidence
+    yield from _deeds(record)
+    yield ""
+    yield from _boundaries(record)
+    yield ""
+    yield _resume_line(resumes(record.hits, evidence.writes))
+    gaps = sum(1 for entry in evidence.entries if entry.phase is Phase.EFFECT and in_the_gap(entry, evidence.grants))
+    refused = sum(1 for entry in evidence.entries if entry.phase is Phase.REFUSED)
+    yield f"sent away by a patient that knows fences: {refused}; accepted in the gap by one that does not: {gaps}"
+    yield ""
+    yield from _verdict(violations)
+
+
+def _deeds(record: Record) -> Iterator[str]:
+    evidence = record.evidence
+    counts = Counter((hit.what, str(hit.action)) for hit in record.hits)
+    yield f"{len(record.hits)} strikes in {record.ended - record.began:.0f} s, all over {record.settled:.1f} s after the last one:"
+    for (what, action), number in sorted(counts.items()):
+        yield f"  {number:4}  {what}: {action}"
+    effects = Counter(entry.phase for entry in evidence.entries)
+    yield f"{record.restarts} processes started again; {evidence.recoveries} recoveries from {len(evidence.reports)} reports and the checks"
+    done = f"{effects[Phase.EFFECT]} side effects, {effects[Phase.RECONCILED]} reconciled"
+    yield f"{effects[Phase.SICK]} illnesses, {done}, {len(evidence.writes)} writes watched"
+
+
+def _boundaries(record: Record) -> Iterator[str]:
+    counts = Counter((hit.boundary, hit.action is Action.FREEZE) for hit in record.hits if hit.boundary)
+    reached = {boundary for boundary, _ in counts}
+    yield f"boundaries struck: {len(reached & {str(one) for one in BOUNDARIES})} of {len(BOUNDARIES)}"
+    yield f"  {'':20}   killed before, after   frozen before, after"
+    for point in POINTS:
+        killed, frozen = ([counts[f"{side} {point}", freeze] for side in ("before", "after")] for freeze in (False, True))
+        yield f"  {point:20} {killed[0]:10}, {killed[1]:<12} {frozen[0]:8}, {frozen[1]}"
+    yield f"  {'gap':20} {'':10}  {'':12} {counts[str(GAP), True]:8}"
+    for strike in record.unreached:
+        yield f"  nobody came by: {strike.boundary or strike.target} ({strike.action})"
+
+
+def _resume_line(seconds: list[float]) -> str:
+    if not seconds:
+        return "resumed after a kill: nothing was interrupted"
+    ordered = sorted(seconds)
+    p95 = ordered[min(len(ordered) - 1, round(0.95 * len(ordered)))]
+    late = sum(1 for one in ordered if one > TARGET)
+    verdict = "met" if not late else f"missed {late} times"
+    return (
+        f"resumed after a kill ({len(ordered)} times): median {median(ordered):.1f} s, p95 {p95:.1f} s, max {ordered[-1]:.1f} s;"
+        f" target {TARGET:g} s (lease {LEASE:g} s + 5 s): {verdict}"
+    )
+
+
+def _verdict(violations: Sequence[Violation]) -> Iterator[str]:
+    for kind, meaning in KINDS.items():
+        found = [violation for violation in violations if violation.kind == kind]
+        yield f"{len(found):5}  {meaning}"
+        yield from (f"         {violation.sentence}" for violation in found[:SHOWN])
+        if len(found) > SHOWN:
+            yield f"         and {len(found) - SHOWN} more"
