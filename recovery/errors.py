@@ -134,6 +134,12 @@ class SilenceNotFound(RecoveryError):
     code = "SILENCE_NOT_FOUND"
 
 
+class PauseUnchanged(RecoveryError):
+    """The kill switch is that way already."""
+
+    code = "PAUSE_UNCHANGED"
+
+
 class ServiceBusy(RecoveryError):
     """Somebody else is at work on this service."""
 

@@ -12,7 +12,7 @@ from recovery.engine.desk import Desk
 from recovery.engine.executor import Executor
 from recovery.engine.reaper import Reaper
 from recovery.models import Action, Attempt, Category, Failure, JsonObject, ServiceState, Status
-from recovery.ports import AttemptContext, Directive, Execute, Finding, StepWork, Store, Strategy
+from recovery.ports import AttemptContext, Directive, Execute, Finding, Retry, StepWork, Store, Strategy
 from recovery.registry import Registry
 from recovery.store.memory import MemoryCooldowns, MemoryStore
 
@@ -25,7 +25,10 @@ class NoOptions(BaseModel):
 
 @dataclass
 class FakeStrategy:
-    """A remedy whose steps append to `ledger`; `during` runs in the middle of the step of that name."""
+    """A remedy whose steps append to `ledger`; `before` and `during` run before and after the effect of the step of that name.
+
+    One that only mitigates, or `undoes`, takes a step back by a step `undo:<name>`.
+    """
 
     name: str
     ledger: list[str]
@@ -36,9 +39,13 @@ class FakeStrategy:
     holds: float | None = None
     lapses: bool = True
     step_names: tuple[str, ...] = ("one", "two")
+    before: dict[str, Callable[[], None]] = field(default_factory=dict)
     during: dict[str, Callable[[], None]] = field(default_factory=dict)
     took_effect: Callable[[str], bool] = lambda _step: False
     refusal: str | None = None
+    undoes: bool = False
+    retry: Retry | None = None
+    optional: tuple[str, ...] = ()
 
     def refuses(self, service: ServiceDeclaration, category: Category) -> str | None:
         return self.refusal
@@ -55,6 +62,7 @@ class FakeStrategy:
     def _step(self, name: str, context: AttemptContext) -> StepWork:
         def run(_intent: JsonObject) -> JsonObject:
             context.guard()
+            self.before.get(name, lambda: None)()
             self.ledger.append(f"{self.name}.{name}")
             self.during.get(name, lambda: None)()
             return {"done": name}
@@ -62,7 +70,11 @@ class FakeStrategy:
         def reconcile(_intent: JsonObject) -> JsonObject | None:
             return {"done": name} if self.took_effect(name) else None
 
-        return StepWork(name, run, reconcile=reconcile)
+        def undo(_intent: JsonObject, result: JsonObject | None) -> StepWork | None:
+            return None if result is None else self._step(f"undo:{name}", context)
+
+        takes_back = undo if (self.undoes or self.holds is not None) and ":" not in name else None
+        return StepWork(name, run, reconcile=reconcile, retry=self.retry, optional=name in self.optional, undo=takes_back)
 
 
 class World:

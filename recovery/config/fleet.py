@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from recovery.config.retries import RetryDeclaration
 from recovery.errors import nearest
 from recovery.models import Autonomy, Category, JsonObject, ServiceName, Severity
 
@@ -80,6 +81,12 @@ class ServiceDeclaration(Declaration):
     """Seconds that all checks must pass in a row before a recovery counts as verified."""
     verify_timeout: Seconds = 20.0
     """Seconds after which an unverified remedy counts as ineffective."""
+    attempt_timeout: Annotated[float, Field(ge=1, le=3_600)] = 240.0
+    """Soft limit: seconds that one worker may spend on an attempt; then the running step is interrupted and what was done rolled back."""
+    attempt_grace: Annotated[float, Field(ge=1, le=3_600)] = 60.0
+    """Seconds from the soft to the hard limit, for the rollback; then the worker process is killed and another one goes on."""
+    retry: dict[str, RetryDeclaration] = Field(default_factory=dict)
+    """Strategy name -> how its steps are tried again, instead of what the strategy says."""
     dry_run: bool = False
     autonomy: Autonomy | None = None
     """`observe`, `suggest`, `approve` or `auto`; default: the platform's."""
@@ -88,6 +95,11 @@ class ServiceDeclaration(Declaration):
     act_from: Severity | None = None
     """Failures less severe than this are recorded and left alone; default: the platform's."""
     labels: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def hard_limit(self) -> float:
+        """Seconds after which the worker process of an attempt is killed."""
+        return self.attempt_timeout + self.attempt_grace
 
     def check(self, name: str) -> CheckDeclaration | None:
         """Return the check called `name`, or None."""

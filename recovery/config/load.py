@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from recovery.config.durations import check_durations
 from recovery.config.fleet import Fleet
 from recovery.config.interpolate import interpolate
 from recovery.config.kinds import Kinds
@@ -76,6 +77,7 @@ def parse(
     check_plans(services, {name: kinds.refuses.get(name, lambda *_: None) for name in kinds.strategies}, report)
     report.raise_errors()
     check_mentions(services, kinds.strategies, report)
+    check_durations(services, kinds.strategies, report)
     report.raise_errors()
     if not services:
         report.warn((), "declares no service, so nothing is watched")

@@ -9,6 +9,7 @@ from recovery.config.fleet import CheckDeclaration, DriverDeclaration, Maintenan
 from recovery.config.kinds import Kinds
 from recovery.config.locate import Where
 from recovery.config.references import check_dependencies, check_services, check_strategy
+from recovery.config.retries import RetryDeclaration
 from recovery.config.validate import Text, keys_of, options_of, validate
 from recovery.config.words import NAME_RULE
 from recovery.errors import listing, nearest
@@ -74,7 +75,7 @@ class Reader:
         if not isinstance(value, dict):
             self.report.error(where, f"must be a table: write [services.{name}]")
             return None
-        parts = {"checks", "driver", "remedies"}
+        parts = {"checks", "driver", "remedies", "retry"}
         rest = {key: item for key, item in value.items() if key not in parts | {"name"}}
         if "name" in value:
             self.report.error((*where, "name"), f"unknown key: a service is named by its table, [services.{name}]")
@@ -82,7 +83,9 @@ class Reader:
         checks = self._checks(value.get("checks", []), (*where, "checks"))
         driver = self._driver(value["driver"], (*where, "driver")) if "driver" in value else None
         remedies = self._remedies(value.get("remedies", {}), (*where, "remedies"))
-        return service.model_copy(update={"checks": checks, "driver": driver, "remedies": remedies}) if service else None
+        retry = self._retries(value.get("retry", {}), (*where, "retry"))
+        parts_read = {"checks": checks, "driver": driver, "remedies": remedies, "retry": retry}
+        return service.model_copy(update=parts_read) if service else None
 
     def _name(self, name: str, where: Where) -> str:
         try:
@@ -142,6 +145,15 @@ class Reader:
             table = self._table(item, (*where, name))
             options = options_of(self.kinds.strategies[name], table, (*where, name), self.text)
             built[name] = options if options is not None else {}
+        return built
+
+    def _retries(self, value: JsonValue, where: Where) -> dict[str, RetryDeclaration]:
+        built: dict[str, RetryDeclaration] = {}
+        for name, item in self._table(value, where).items():
+            known = check_strategy(name, (*where, name), self.kinds.strategies, self.report)
+            retry = validate(RetryDeclaration, self._table(item, (*where, name)), (*where, name), self.text)
+            if known and retry:
+                built[name] = retry
         return built
 
     def _options(

@@ -7,9 +7,11 @@ from datetime import timedelta
 import structlog
 
 from recovery.config.fleet import Fleet, ServiceDeclaration
+from recovery.engine.limits import MONOTONIC, Watch
 from recovery.engine.renewal import kept_alive
-from recovery.engine.work import INTERRUPTIONS, Result, Work
-from recovery.errors import Cancelled, DriverError, LeaseLost, StepFailed, StoreUnavailable
+from recovery.engine.rollback import INTERRUPTIONS, Result
+from recovery.engine.work import Work
+from recovery.errors import DriverError, LeaseLost, StepFailed, StoreUnavailable
 from recovery.models import Attempt, AttemptState, Event, JsonObject, Lease, Outcome, Recovery, new_id
 from recovery.ports import Clock, Probe, Store, Strategy
 from recovery.registry import Registry
@@ -27,10 +29,19 @@ class Executor:
         probe: runs checks on the spot.
         clock: returns the current time.
         node: names this process in leases, such as `recover@host:4711`.
+        watch: measures how long an attempt takes, and waits.
     """
 
     def __init__(
-        self, store: Store, strategies: Registry[Strategy], fleet: Callable[[], Fleet], probe: Probe, clock: Clock, node: str
+        self,
+        store: Store,
+        strategies: Registry[Strategy],
+        fleet: Callable[[], Fleet],
+        probe: Probe,
+        clock: Clock,
+        node: str,
+        *,
+        watch: Watch = MONOTONIC,
     ) -> None:
         self._store = store
         self._strategies = strategies
@@ -38,6 +49,7 @@ class Executor:
         self._probe = probe
         self._clock = clock
         self._node = node
+        self._watch = watch
 
     def run(self, recovery_id: str, number: int) -> Attempt | None:
         """Carry out attempt `number`; return it as it ended, or None when there was nothing to do.
@@ -79,7 +91,8 @@ class Executor:
 
     def _carry_out(self, recovery: Recovery, number: int, lease: Lease, service: ServiceDeclaration) -> Attempt:
         attempt = self._store.begin_attempt(lease, number, self._clock())
-        work = Work(self._store, self._strategies[attempt.strategy], self._probe, self._clock, recovery, attempt, lease, service)
+        strategy = self._strategies[attempt.strategy]
+        work = Work(self._store, strategy, self._probe, self._clock, self._watch, recovery, attempt, lease, service)
         said = {"service": service.name, "recovery": recovery.id, "strategy": attempt.strategy, "attempt": number}
         log.info("attempt.started", **said, action=str(attempt.action), run=attempt.runs)
         result = self._result_of(work)
@@ -97,7 +110,7 @@ class Executor:
             return work.perform()
         except INTERRUPTIONS:
             raise
-        except (Cancelled, StepFailed, DriverError) as failed:
+        except (StepFailed, DriverError) as failed:
             return Result(Outcome.FAILED, failed.message)
         except Exception as error:
             log.exception("attempt.broke", service=work.service.name, recovery=work.recovery.id, strategy=work.attempt.strategy)

@@ -1,15 +1,21 @@
 """Runs the steps of one attempt through the journal: a row before each side effect, a row after it, and after a crash a question first."""
 
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-from types import FrameType
 
-from recovery.errors import DriverError, StepFailed
+from recovery.engine.limits import within
+from recovery.engine.retries import ONCE, Pace, Unsure, try_until_done
+from recovery.errors import Cancelled, DriverError, StepFailed, TimeUp
 from recovery.models import JsonObject, Lease, Step, StepState
 from recovery.ports import Clock, RecoveryStore, StepWork
+
+FAILED_TRIES = "failed_tries"
+"""Key in the result of a step that is still to be done: how many tries failed so far."""
+TRIES = "tries"
+"""Key in the result of a step that is done: how many tries it took, where it took several."""
+
+FAILURES = (StepFailed, DriverError)
+"""Say that a step did not do what it should; anything else that is raised says that the attempt must stop."""
 
 
 class Journal:
@@ -31,125 +37,103 @@ class Journal:
         self._rows = {row.position: row for row in rows}
         self.results: dict[str, JsonObject] = {row.name: row.result for row in rows if row.state is StepState.FINISHED}
 
-    def perform(self, steps: Sequence[StepWork], boundary: Callable[[], None], offset: int = 0) -> None:
+    def row(self, position: int) -> Step | None:
+        """Return what is written at `position`, None if nothing was begun there."""
+        return self._rows.get(position)
+
+    def perform(self, steps: Sequence[StepWork], pace: Pace) -> None:
         """Run `steps` in order; those that took effect before are not run again.
 
-        Args:
-            steps: what to do; they are journaled at the positions from `offset` on.
-            boundary: called before each step; raises to stop (lease lost, cancelled).
-            offset: position of the first step.
-
-        Raises `StepFailed` or `DriverError` from a step that is not optional, `LeaseLost` when somebody else has the service.
+        Raises `StepFailed` or `DriverError` from a step that is not optional, `LeaseLost` when somebody else has the service,
+        and whatever the boundary of `pace` raises.
         """
-        for position, work in enumerate(steps, start=offset):
-            boundary()
-            row = self._rows.get(position)
-            if row is None or not self._took_effect(row, work):
-                self._run(position, work)
+        for position, work in enumerate(steps):
+            pace.boundary()
+            self.do(position, work, pace)
 
-    def reached(self, position: int) -> bool:
-        """Say whether a step at `position` or later was begun."""
-        return max(self._rows, default=-1) >= position
+    def do(self, position: int, work: StepWork, pace: Pace) -> None:
+        """Run one step at `position`, unless it is over or took effect under an earlier holder."""
+        row = self._rows.get(position)
+        if row is not None and _is_over(row, work):
+            return
+        try:
+            if row is None or self.found(row, work, pace) is None:
+                retry, failed = work.retry or ONCE, _count(row)
+                try_until_done(lambda: self._once(position, work, pace), retry, pace, failed, lambda *said: self._note(position, *said))
+        except (*FAILURES, Cancelled, TimeUp) as error:
+            if (left := self._rows.get(position)) is not None:
+                self.write(replace(left, state=StepState.FAILED, finished_at=self._clock(), error=error.message))
+            if not (work.optional and isinstance(error, FAILURES)):
+                raise
+
+    def found(self, row: Step, work: StepWork, pace: Pace, error: str = "") -> JsonObject | None:
+        """Ask a step that was begun whether it took effect; write down and return its result if so, None if not."""
+        with within(work.timeout, work.name, pace.deadline):
+            result = work.reconcile(row.intent)
+        if result is not None:
+            self._finish(replace(row, reconciled=True, error=error), result)
+        return result
 
     def note(self, position: int, name: str, result: JsonObject, *, ok: bool) -> None:
         """Write down something that has no side effect, such as the verification."""
         now = self._clock()
         state = StepState.FINISHED if ok else StepState.FAILED
-        self._write(Step(self._lease.recovery_id, self._attempt, position, name, state, self._lease.fence, now, now, result=result))
+        self.write(Step(self._lease.recovery_id, self._attempt, position, name, state, self._lease.fence, now, now, result=result))
 
-    def _took_effect(self, row: Step, work: StepWork) -> bool:
-        if row.name != work.name:
-            raise StepFailed(f"the steps changed with the configuration while they ran: '{row.name}' was begun where '{work.name}' is now")
-        if row.state is StepState.FINISHED or (row.state is StepState.FAILED and work.optional):
-            return True
-        if row.state is StepState.FAILED:
-            raise StepFailed(f"{row.name}: {row.error}")
-        with within(work.timeout, work.name):
-            result = work.reconcile(row.intent)
-        if result is None:
-            return False
-        self._finish(replace(row, reconciled=True), result)
-        return True
+    def start(self, position: int, name: str, intent: JsonObject) -> Step:
+        """Return the row of something that begins now; one that was begun before keeps its beginning and its failures."""
+        before = self._rows.get(position)
+        if before is None:
+            before = Step(self._lease.recovery_id, self._attempt, position, name, StepState.STARTED, self._lease.fence, self._clock())
+        return replace(before, state=StepState.STARTED, fence=self._lease.fence, intent=intent)
 
-    def _run(self, position: int, work: StepWork) -> None:
-        started = self._clock()
-        with within(work.timeout, work.name):
-            intent = work.prepare()
-        row = Step(
-            self._lease.recovery_id, self._attempt, position, work.name, StepState.STARTED, self._lease.fence, started, intent=intent
-        )
-        self._write(row)
-        try:
-            with within(work.timeout, work.name):
-                result = work.run(intent)
-        except (StepFailed, DriverError) as error:
-            self._write(replace(row, state=StepState.FAILED, finished_at=self._clock(), error=error.message))
-            if not work.optional:
-                raise
-            return
-        self._finish(row, result)
-
-    def _finish(self, row: Step, result: JsonObject) -> None:
-        self._write(replace(row, state=StepState.FINISHED, finished_at=self._clock(), result=result, fence=self._lease.fence))
-        self.results[row.name] = result
-
-    def _write(self, row: Step) -> None:
+    def write(self, row: Step) -> None:
+        """Store a row; raises `LeaseLost` if somebody else has the service."""
         self._store.journal(self._lease, row)
         self._rows[row.position] = row
 
-
-REPEAT = 5.0
-"""Seconds after which a step is interrupted again, if the first interruption was swallowed or came at a bad moment."""
-
-
-class _Shield:
-    depth = 0
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Let no time limit hit the block: a database call that is left in the middle may leave its transaction open."""
-    _Shield.depth += 1
-    try:
-        yield
-    finally:
-        _Shield.depth -= 1
-
-
-class _Expired(BaseException):
-    """Time is up. No `Exception`, because what runs inside a step (drivers, checks, SQLAlchemy) catches or wraps those."""
-
-
-@contextmanager
-def within(seconds: float, name: str) -> Iterator[None]:
-    """Raise `StepFailed` if the block takes longer than `seconds`.
-
-    Works by an interval timer, so only in the main thread of a process, which is where pool workers run their tasks; elsewhere
-    the task's own time limit is the only bound.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    over = False
-
-    def expire(_signal: int, _frame: FrameType | None) -> None:
-        if not over and not _Shield.depth:
-            raise _Expired
-
-    def stop() -> None:
-        nonlocal over
-        over = True
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-
-    previous = signal.signal(signal.SIGALRM, expire)
-    try:
+    def _once(self, position: int, work: StepWork, pace: Pace) -> None:
+        """Try a step; an error is answered like a crash, by the question whether it took effect after all."""
+        with within(work.timeout, work.name, pace.deadline):
+            intent = work.prepare()
+        row = self.start(position, work.name, intent)
+        self.write(row)
         try:
-            signal.setitimer(signal.ITIMER_REAL, seconds, REPEAT)
-            yield
-        finally:
-            stop()
-    except _Expired:
-        stop()  # again: the alarm may have hit the first one
-        raise StepFailed(f"{name} took longer than {seconds:g} s") from None
+            with within(work.timeout, work.name, pace.deadline):
+                result = work.run(intent)
+        except FAILURES as error:
+            if self._found_after(error, row, work, pace) is None:
+                raise
+            return
+        self._finish(replace(row, error=""), result)
+
+    def _found_after(self, error: StepFailed | DriverError, row: Step, work: StepWork, pace: Pace) -> JsonObject | None:
+        try:
+            return self.found(row, work, pace, error.message)
+        except FAILURES as doubt:
+            raise Unsure(f"{error.message}; {doubt.message}") from error
+
+    def _note(self, position: int, failed: int, message: str) -> None:
+        """Write down a try that failed and will be followed by another; one that failed while it only looked leaves no row."""
+        if (row := self._rows.get(position)) is not None:
+            self.write(replace(row, result={FAILED_TRIES: failed}, error=message))
+
+    def _finish(self, row: Step, result: JsonObject) -> None:
+        failed = _count(row)
+        result = {**result, TRIES: failed + 1} if failed else result
+        self.write(replace(row, state=StepState.FINISHED, finished_at=self._clock(), result=result, fence=self._lease.fence))
+        self.results[row.name] = result
+
+
+def _is_over(row: Step, work: StepWork) -> bool:
+    """Say whether a step that was begun needs no more; raises `StepFailed` if it failed."""
+    if row.name != work.name:
+        raise StepFailed(f"the steps changed with the configuration while they ran: '{row.name}' was begun where '{work.name}' is now")
+    if row.state is StepState.FAILED and not work.optional:
+        raise StepFailed(f"{row.name}: {row.error}")
+    return row.state is not StepState.STARTED
+
+
+def _count(row: Step | None) -> int:
+    failed = row.result.get(FAILED_TRIES, 0) if row is not None else 0
+    return failed if isinstance(failed, int) else 0

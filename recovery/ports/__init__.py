@@ -4,7 +4,7 @@ from recovery.ports.clock import Clock
 from recovery.ports.detection import Check, CheckKind, Finding, Heartbeats, Probe
 from recovery.ports.directives import Directive, Done, Execute, Wait
 from recovery.ports.fleetwide import Breakers, Cooldowns, Degradations, Endpoints
-from recovery.ports.remedies import AttemptContext, Driver, DriverKind, StepWork, Strategy
+from recovery.ports.remedies import AttemptContext, Driver, DriverKind, Retry, StepWork, Strategy, Undo
 from recovery.ports.store import Accepted, HealthStore, Intake, Leadership, LeaseStore, PolicyStore, RecoveryStore, Report, Store
 
 __all__ = [
@@ -32,8 +32,10 @@ __all__ = [
     "Probe",
     "RecoveryStore",
     "Report",
+    "Retry",
     "StepWork",
     "Store",
     "Strategy",
+    "Undo",
     "Wait",
 ]

@@ -6,9 +6,17 @@ from typing import Protocol
 
 from pydantic import BaseModel
 
+from recovery.backoff import Policy
 from recovery.config.fleet import ServiceDeclaration
+from recovery.errors import DriverError, RecoveryError, StepFailed
 from recovery.models import Action, Category, Failure, JsonObject, Recovery
 from recovery.ports.clock import Clock
+
+Undo = Callable[[JsonObject, JsonObject | None], "StepWork | None"]
+"""Takes the intent and the result of a step, returns the step that takes its effect back; None: nothing is there to take back.
+
+The result is None if the step was begun and, as far as `reconcile` can tell, did not take effect: it may have left a part.
+"""
 
 
 class Driver(Protocol):
@@ -66,11 +74,26 @@ class AttemptContext:
 
 
 @dataclass(frozen=True, slots=True)
+class Retry:
+    """How a step is tried again after it failed and did not take effect."""
+
+    policy: Policy
+    """How long to wait after each failure, and when to stop."""
+    attempts: int | None = 3
+    """Tries at most, the first one included; None: the policy alone says when to stop."""
+    on: tuple[type[RecoveryError], ...] = (StepFailed, DriverError)
+    """Errors that another try may mend."""
+    retry_at: Callable[[], float | None] = lambda: None
+    """Returns when the breaker of what is called lets a call through, in epoch seconds; for `BreakerAware`."""
+
+
+@dataclass(frozen=True, slots=True)
 class StepWork:
     """One step of a strategy: at most one side effect, journaled before and after.
 
     `prepare` only looks; what it returns is journaled as the intent before `run` is called. After a crash between the
-    two journal rows `reconcile` is asked whether the effect is there: a result means yes, None means no, run it.
+    two journal rows, and after an error of `run`, `reconcile` is asked whether the effect is there: a result means yes, None
+    means no, run it (or, after an error, try it again if `retry` says so).
     """
 
     name: str
@@ -83,6 +106,10 @@ class StepWork:
     """Seconds."""
     optional: bool = False
     """True: its failure does not fail the attempt."""
+    retry: Retry | None = None
+    """None: one try."""
+    undo: Undo | None = None
+    """Makes the step that takes this one back if the attempt ends half-way; None: it stays."""
 
 
 class Strategy(Protocol):

@@ -149,5 +149,5 @@ def test_a_mitigation_that_is_cancelled_while_it_is_verified_is_taken_away() -> 
     recovery = world.store.recovery(recovery_id)
     assert recovery
     assert (recovery.state, recovery.reason) == (RecoveryState.CANCELLED, "enough")
-    assert world.ledger == ["degrade.one", "degrade.two", "degrade.revert:one", "degrade.revert:two"]
+    assert world.ledger == ["degrade.one", "degrade.two", "degrade.undo:two", "degrade.undo:one"]
     assert {step.state for step in world.store.steps(recovery_id)} == {StepState.FINISHED}

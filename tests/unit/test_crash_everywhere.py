@@ -11,8 +11,10 @@ from typing import Any, cast
 
 import pytest
 
+from recovery.backoff import Linear
+from recovery.errors import DriverError
 from recovery.models import Outcome, RecoveryState, Status
-from recovery.ports import Execute, Store
+from recovery.ports import Execute, Retry, Store
 from recovery.store.memory import MemoryStore
 from recovery.store.migrate import migrate
 from recovery.store.sql import SqlStore
@@ -113,7 +115,7 @@ class Fate:
 
 
 def _steps(names: tuple[str, ...]) -> list[str]:
-    return [*names, *(f"revert:{name}" for name in names)]
+    return [*names, *(f"{way}:{name}" for way in ("revert", "undo") for name in names)]
 
 
 def resolve(store: Store, *deaths: int) -> int:
@@ -148,12 +150,37 @@ def take_away(store: Store, *deaths: int) -> int:
     def get_well() -> None:
         world.healthy = True
 
-    world.strategies["degrade"].during["revert:one"] = get_well
+    world.strategies["degrade"].during["undo:one"] = get_well
     fate.answer_for_effects()
-    ledger = ["degrade.one", "degrade.two", "degrade.revert:one", "degrade.revert:two"]
+    ledger = ["degrade.one", "degrade.two", "degrade.undo:two", "degrade.undo:one"]
     moments = report_and_recover(fate, Outcome.INEFFECTIVE, ledger, *deaths)
     assert store.mitigations() == []
     return moments
+
+
+def roll_back(store: Store, *deaths: int) -> int:
+    """Restart a service whose last step fails half-way: the others are undone, the last first."""
+    fate = Fate(store, "restart")
+    restart = fate.world.strategies["restart"]
+    restart.step_names, restart.undoes, restart.before["three"] = ("one", "two", "three"), True, fail
+    fate.answer_for_effects()
+    ledger = ["restart.one", "restart.two", "restart.undo:two", "restart.undo:one"]
+    return report_and_recover(fate, Outcome.FAILED, ledger, *deaths, said="no answer; rolled back: two, one")
+
+
+def try_again(store: Store, *deaths: int) -> int:
+    """Restart a service whose second step fails twice before it succeeds."""
+    fate = Fate(store, "restart")
+    restart = fate.world.strategies["restart"]
+    failures = [fail, fail]
+    restart.before["two"] = lambda: failures.pop()() if failures else None
+    restart.retry = Retry(Linear(0, 0), attempts=3)
+    fate.answer_for_effects()
+    return report_and_recover(fate, Outcome.RESOLVED, ["restart.one", "restart.two"], *deaths)
+
+
+def fail() -> None:
+    raise DriverError("no answer")
 
 
 def restore(store: Store, *deaths: int) -> int:
@@ -187,7 +214,7 @@ def see_healthy(store: Store, world: World) -> None:
     world.see("web", Status.HEALTHY, since=2)
 
 
-def report_and_recover(fate: Fate, outcome: Outcome, ledger: list[str], *deaths: int) -> int:
+def report_and_recover(fate: Fate, outcome: Outcome, ledger: list[str], *deaths: int, said: str = "") -> int:
     """Report a failure and carry the recovery out; whatever dies, it ends in `outcome` with each side effect done once."""
     world, store = fate.world, fate.store
     failure = world.failure(id="the-failure", occurred_at=world.now).model_dump(mode="json")
@@ -203,9 +230,10 @@ def report_and_recover(fate: Fate, outcome: Outcome, ledger: list[str], *deaths:
 
     recovery = store.recovery(accepted.recovery.id)
     assert recovery
-    expected = RecoveryState.SUCCEEDED if outcome is not Outcome.INEFFECTIVE else RecoveryState.FAILED
+    expected = RecoveryState.FAILED if outcome in {Outcome.INEFFECTIVE, Outcome.FAILED} else RecoveryState.SUCCEEDED
     assert (recovery.state, recovery.outcome, recovery.due_at) == (expected, outcome, None), recovery.reason
     assert world.ledger == ledger
+    assert said in store.attempts(recovery.id)[-1].reason
     assert len(store.attempts(recovery.id)) == len({entry.split(".")[0] for entry in ledger})
     assert not alive(store, world.now)
     return moments
@@ -217,7 +245,7 @@ def alive(store: Store, now: datetime) -> bool:
     return lease is not None and lease.until > now
 
 
-STORIES = [resolve, mitigate, take_away, restore]
+STORIES = [resolve, mitigate, take_away, roll_back, try_again, restore]
 
 
 @pytest.mark.parametrize("story", STORIES)

@@ -85,7 +85,7 @@ def test_a_mitigation_that_does_not_help_is_taken_away_at_once() -> None:
     recovery_id = world.report()
     world.run(recovery_id)
 
-    assert world.ledger == ["degrade.one", "degrade.two", "degrade.revert:one", "degrade.revert:two"]
+    assert world.ledger == ["degrade.one", "degrade.two", "degrade.undo:two", "degrade.undo:one"]
     assert world.store.mitigations() == []
 
 

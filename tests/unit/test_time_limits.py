@@ -10,7 +10,7 @@ from unittest.mock import patch
 import pytest
 
 from recovery.engine.renewal import kept_alive
-from recovery.engine.steps import undisturbed, within
+from recovery.engine.limits import undisturbed, within
 from recovery.errors import LeaseLost, StepFailed
 from recovery.models import Lease
 from recovery.store.memory import MemoryStore
@@ -35,7 +35,7 @@ def test_an_interruption_that_is_swallowed_comes_again() -> None:
         except BaseException:  # noqa: BLE001 - as event loops do
             time.sleep(5)
 
-    with patch("recovery.engine.steps.REPEAT", 0.05), pytest.raises(StepFailed), within(0.05, "nap"):
+    with patch("recovery.engine.limits.REPEAT", 0.05), pytest.raises(StepFailed), within(0.05, "nap"):
         sleep_on()
 
 
@@ -75,7 +75,7 @@ def test_a_call_of_the_store_is_not_interrupted_in_the_middle(tmp_path: Path) ->
             time.sleep(0.001)
 
     for number in range(30):
-        with patch("recovery.engine.steps.REPEAT", 0.005), pytest.raises(StepFailed) as held, within(0.005 + number / 10_000, "guard"):
+        with patch("recovery.engine.limits.REPEAT", 0.005), pytest.raises(StepFailed) as held, within(0.005 + number / 10_000, "guard"):
             write_on()
         assert store.engine.pool.checkedout() == 0, held  # type: ignore[attr-defined]  # a QueuePool; `held` keeps what leaked alive
 

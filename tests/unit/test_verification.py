@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from recovery.engine.steps import within
+from recovery.engine.limits import within
 from recovery.engine.verification import Verification, verify
 from recovery.errors import LeaseLost, StepFailed
 from recovery.ports import Finding

@@ -1,0 +1,91 @@
+"""Takes back what an attempt did: its steps are undone in reverse order, each by a step of its own in the same journal.
+
+An attempt is rolled back when it ended half-way (a step failed, cancelled, out of time), and when its remedy only mitigates and
+was not verified: nobody else would ever end it. A row that says why comes first, so that a successor goes on with the rollback.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+
+from recovery.engine.retries import Pace
+from recovery.engine.steps import FAILURES, Journal
+from recovery.errors import LeaseLost, StepFailed, StoreUnavailable, TimeUp
+from recovery.models import JsonObject, Outcome, StepState
+from recovery.ports import StepWork
+
+log = structlog.get_logger("recovery")
+
+INTERRUPTIONS = (LeaseLost, StoreUnavailable, MemoryError)
+"""Say nothing about the remedy: the attempt stays as it is, and whoever takes it up next goes on."""
+
+ROLLBACK_AT = 2_000
+"""Position of the row of the rollback itself; step n is undone at n + 1 before it, so that the journal reads in the order of time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How an attempt ended."""
+
+    outcome: Outcome
+    reason: str
+
+
+def begun(journal: Journal) -> Result | None:
+    """Return how the attempt ended whose rollback was begun, None if none was."""
+    row = journal.row(ROLLBACK_AT)
+    return Result(Outcome(str(row.intent["outcome"])), str(row.intent["reason"])) if row else None
+
+
+def roll_back(journal: Journal, steps: Sequence[StepWork], ended: Result, pace: Pace) -> Result:
+    """Undo what was begun of `steps`, the last first; return `ended`, with what became of the rollback in its reason.
+
+    A step that cannot be undone does not keep those before it from being undone. Nothing was begun that could be undone:
+    nothing is written.
+    """
+    todo = [(position, work) for position, work in enumerate(steps) if work.undo and journal.row(position)]
+    if not todo:
+        return ended
+    row = journal.start(ROLLBACK_AT, "rollback", {"outcome": str(ended.outcome), "reason": ended.reason})
+    if row.finished_at is None:
+        journal.write(row)
+    undone: list[str] = []
+    troubles: dict[str, str] = {}
+    for position, work in reversed(todo):
+        try:
+            undone += [work.name] if _undo(journal, position, work, pace) else []
+        except INTERRUPTIONS:
+            raise
+        except (*FAILURES, TimeUp) as error:
+            troubles[work.name] = error.message
+        except Exception as error:
+            log.exception("undo.broke", step=work.name)
+            troubles[work.name] = f"{type(error).__name__}: {error}"
+    told = _told(undone, troubles)
+    state = StepState.FAILED if troubles else StepState.FINISHED
+    summary: JsonObject = {"undone": [*undone], "troubles": {**troubles}}
+    journal.write(replace(row, state=state, finished_at=pace.clock(), result=summary, error=told if troubles else ""))
+    return replace(ended, reason=f"{ended.reason}; {told}" if told else ended.reason)
+
+
+def _undo(journal: Journal, position: int, work: StepWork, pace: Pace) -> bool:
+    """Undo one step; return False if there was nothing to take back."""
+    row = journal.row(position)
+    assert row is not None
+    assert work.undo is not None
+    if row.name != work.name:
+        raise StepFailed("the steps changed with the configuration")
+    pace.boundary()
+    result = row.result if row.state is StepState.FINISHED else journal.found(row, work, pace, row.error)
+    undo = work.undo(row.intent, result)
+    if undo is None:
+        return False
+    journal.do(ROLLBACK_AT - 1 - position, replace(undo, name=f"undo {work.name}", optional=False), pace)
+    return True
+
+
+def _told(undone: Sequence[str], troubles: dict[str, str]) -> str:
+    parts = [f"rolled back: {', '.join(undone)}"] if undone else []
+    parts += [f"could not undo {name}: {error}" for name, error in troubles.items()]
+    return "; ".join(parts)
