@@ -63,8 +63,9 @@ class RecoveryTask(Task):
 @cache
 def _expected(body: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, TypeAdapter[Any]]]:
     """Return what a task takes; made once per process, because an adapter costs more than many a task."""
-    hints = {name: hint for name, hint in typing.get_type_hints(body).items() if name != "return" and hint is not object}
-    return inspect.signature(body), {name: TypeAdapter(hint) for name, hint in hints.items()}
+    signature = inspect.signature(body)  # without the task itself, which Celery hands to a bound one
+    hints = {name: hint for name, hint in typing.get_type_hints(body).items() if name in signature.parameters and hint is not object}
+    return signature, {name: TypeAdapter(hint) for name, hint in hints.items()}
 
 
 def _require(name: str, wanted: TypeAdapter[Any], given: object) -> None:
