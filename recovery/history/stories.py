@@ -10,7 +10,7 @@ from recovery.history.views import NotedDecision, NotedEvent, RefusedReport, Ser
 from recovery.models import Decision, Event, Failure, Mitigation, Outcome, Recovery, RecoveryState, ServiceState
 from recovery.store.schema import audit, decisions, events, failures, recoveries
 from recovery.store.sql import SqlStore
-from recovery.store.sql.recoveries import failure_of
+from recovery.store.sql.intake import failure_of
 from recovery.store.sql.room import Room, columns_of, load, load_all
 
 _RECOVERIES = select(*columns_of(Recovery, recoveries)).order_by(recoveries.c.created_at.desc(), recoveries.c.id)

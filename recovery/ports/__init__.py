@@ -5,7 +5,7 @@ from recovery.ports.detection import Check, CheckKind, Finding, Heartbeats, Prob
 from recovery.ports.directives import Directive, Done, Execute, Wait
 from recovery.ports.fleetwide import Breakers, Cooldowns, Degradations, Endpoints
 from recovery.ports.remedies import AttemptContext, Driver, DriverKind, Retry, StepWork, Strategy, Undo
-from recovery.ports.store import Accepted, HealthStore, Intake, Leadership, LeaseStore, PolicyStore, RecoveryStore, Report, Store
+from recovery.ports.store import Accepted, HealthStore, Intake, Leadership, LeaseStore, PolicyStore, RecoveryStore, Refusal, Report, Store
 
 __all__ = [
     "Accepted",
@@ -31,6 +31,7 @@ __all__ = [
     "PolicyStore",
     "Probe",
     "RecoveryStore",
+    "Refusal",
     "Report",
     "Retry",
     "StepWork",

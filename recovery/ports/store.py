@@ -55,6 +55,22 @@ class Report:
     events: tuple[Event, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A report that was not taken in, and why."""
+
+    actor: str
+    """Who handed it in."""
+    code: str
+    """The error's code, such as `FAILURE_INVALID`."""
+    reason: str
+    at: datetime
+    service: str = ""
+    """The service it named; empty where it could not be read."""
+    report: str = ""
+    """The beginning of what could not be read."""
+
+
 class LeaseStore(Protocol):
     """Claims on services, with fencing tokens."""
 
@@ -258,7 +274,15 @@ class RecoveryStore(Protocol):
         ...
 
     def audit(self, action: str, actor: str, detail: JsonObject, at: datetime) -> None:
-        """Append one row to the audit trail, such as a refused report."""
+        """Append one row to the audit trail, such as an administrative call."""
+        ...
+
+    def refuse(self, refusals: Sequence[Refusal]) -> None:
+        """Note reports that were not taken in, in the audit trail.
+
+        Equal ones within a minute count up one row (`times` in its detail), and beyond a hundred kinds a minute the rest
+        shares one row: a flood of them does not fill the disk.
+        """
         ...
 
 

@@ -97,10 +97,12 @@ recoveries = Table(
     Column("force", Boolean, nullable=False),
     Column("config_version", String(64), nullable=False),
     Column("version", Integer, nullable=False),
+    Column("touched_at", Utc),
     Index("uq_recoveries_open_service", "service", unique=True, sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
-    Index("ix_recoveries_open_due_at", "due_at", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
+    Index("ix_recoveries_open_due_at", "due_at", "touched_at", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
     Index("ix_recoveries_service_created_at", "service", "created_at"),
     Index("ix_recoveries_created_at", "created_at"),
+    Index("ix_recoveries_started_at", "started_at"),
     Index("ix_recoveries_quiet_until", "quiet_until"),
 )
 
@@ -210,6 +212,7 @@ leases = Table(
     Column("holder", String(200)),
     Column("fence", BigInteger, nullable=False),
     Column("until", Utc, nullable=False),
+    Column("seconds", Float, nullable=False),
 )
 """One row per service for good: the fence must never fall. `holder` is null once the lease was given up."""
 

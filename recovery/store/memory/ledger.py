@@ -5,7 +5,10 @@ from dataclasses import replace
 from datetime import datetime
 
 from recovery.models import Decision, Event, JsonObject, Recovery
+from recovery.ports import Refusal
+from recovery.store.clocks import SKEW
 from recovery.store.memory.tables import AuditRow, Noted, Room
+from recovery.store.refusals import ACTION, WINDOW, key_of, tally
 from recovery.store.rules import by_service, repeat_key
 
 
@@ -21,6 +24,20 @@ class MemoryLedger(Room):
         """Append one row to the audit trail."""
         with self._tables.lock:
             self._tables.audits.append(AuditRow(action, actor, detail, at))
+
+    def refuse(self, refusals: Sequence[Refusal]) -> None:
+        """Note reports that were not taken in; equal ones within a minute count up one row."""
+        if not refusals:
+            return
+        now, audits = refusals[-1].at, self._tables.audits
+        with self._tables.lock:
+            recent = [number for number, row in enumerate(audits) if row.action == ACTION and now - WINDOW < row.at <= now + SKEW]
+            rows = {key_of(audits[number].actor, audits[number].detail): number for number in recent}
+            for key, detail in tally({key: audits[number].detail for key, number in rows.items()}, refusals).items():
+                if key in rows:
+                    audits[rows[key]] = replace(audits[rows[key]], detail=detail)
+                else:
+                    audits.append(AuditRow(ACTION, key[0], detail, now))
 
     @property
     def decisions(self) -> list[Decision]:

@@ -4,17 +4,20 @@ from sqlalchemy import Engine
 
 from recovery.store.engine import open_engine
 from recovery.store.sql.health import SqlHealth
+from recovery.store.sql.intake import SqlIntake
 from recovery.store.sql.journal import SqlJournal
 from recovery.store.sql.leadership import SqlLeadership
 from recovery.store.sql.leases import SqlLeases
 from recovery.store.sql.ledger import SqlLedger
+from recovery.store.sql.load import SqlLoad
 from recovery.store.sql.mitigations import SqlMitigations
+from recovery.store.sql.policy import SqlPolicy
 from recovery.store.sql.recoveries import SqlRecoveries
 
 __all__ = ["SqlStore"]
 
 
-class SqlStore(SqlRecoveries, SqlJournal, SqlMitigations, SqlLedger, SqlLeases, SqlLeadership, SqlHealth):
+class SqlStore(SqlIntake, SqlLoad, SqlPolicy, SqlRecoveries, SqlJournal, SqlMitigations, SqlLedger, SqlLeases, SqlLeadership, SqlHealth):
     """Keep everything in one database; implements `ports.Store`. Every method may raise `StoreUnavailable`.
 
     Args:

@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection, bindparam, delete, select, update
 
 from recovery.models import CheckState, Event, Sample, ServiceState
+from recovery.store.clocks import ahead, check_until
 from recovery.store.rules import later, newer_check, seen_before_start, seen_service, sweep_is_due
 from recovery.store.schema import check_states, samples, service_states, sweeps
 from recovery.store.sql.ledger import note
@@ -51,7 +52,12 @@ class SqlHealth(Room):
             return {row.service: row for row in load_all(ServiceState, connection.execute(_ALL_SERVICES))}
 
     def record_sweep(
-        self, samples: Sequence[Sample], checks: Sequence[CheckState], services: Sequence[ServiceState], events: Sequence[Event]
+        self,
+        samples: Sequence[Sample],
+        checks: Sequence[CheckState],
+        services: Sequence[ServiceState],
+        events: Sequence[Event],
+        now: datetime | None = None,
     ) -> None:
         """Store one sweep in one transaction; what is older than the stored row, or than the last start, is dropped.
 
@@ -63,10 +69,10 @@ class SqlHealth(Room):
             known = {row.service: row for row in load_all(ServiceState, connection.execute(_SERVICES, {"of": names}))}
             verdicts = load_all(CheckState, connection.execute(_CHECKS, {"of": names}))
             by_check = {(row.service, row.check): row for row in verdicts}
-            outdated = {state.service for state in checks if seen_before_start(known.get(state.service), state)}
-            fresh = [state for state in checks if not seen_before_start(known.get(state.service), state)]
-            fresh = [state for state in fresh if newer_check(by_check.get((state.service, state.check)), state)]
-            seen = [seen_service(known.get(state.service), state) for state in services if state.service not in outdated]
+            outdated = {state.service for state in checks if seen_before_start(known.get(state.service), state, now)}
+            fresh = [state for state in checks if not seen_before_start(known.get(state.service), state, now)]
+            fresh = [check_until(state, now) for state in fresh if newer_check(by_check.get((state.service, state.check)), state, now)]
+            seen = [seen_service(known.get(state.service), state, now) for state in services if state.service not in outdated]
             self._put(connection, fresh, seen)
             note(connection, (), events)
 
@@ -82,7 +88,7 @@ class SqlHealth(Room):
         """Note that a remedy (re)started `service`: `start_grace` counts from `at`, running verdicts of its checks are cleared."""
         with self._writing() as connection:
             row = next(iter(load_all(ServiceState, connection.execute(_SERVICES, {"of": [service]}))), ServiceState(service))
-            self._put(connection, (), [replace(row, started_at=later(row.started_at, at))])
+            self._put(connection, (), [replace(row, started_at=at if ahead(row.started_at, at) else later(row.started_at, at))])
             connection.execute(_CLEAR, {"of": service})
 
 

@@ -22,7 +22,9 @@ _ATTEMPTS_OF = (
 )
 _STEPS = select(*columns_of(Step, steps)).where(steps.c.recovery_id == bindparam("of")).order_by(steps.c.attempt, steps.c.position)
 _WAKE = (
-    update(recoveries).where(recoveries.c.id == bindparam("of"), IS_OPEN).values(due_at=bindparam("when"), version=recoveries.c.version + 1)
+    update(recoveries)
+    .where(recoveries.c.id == bindparam("of"), IS_OPEN)
+    .values(due_at=bindparam("when"), touched_at=bindparam("now"), version=recoveries.c.version + 1)
 )
 
 
@@ -58,7 +60,7 @@ class SqlJournal(Room):
                 attempt, state=AttemptState.RUNNING, started_at=attempt.started_at or now, fence=lease.fence, runs=attempt.runs + 1
             )
             connection.execute(self._upsert(attempts), values_of(running))
-            self._wake(connection, lease.recovery_id, lease.until)
+            self._wake(connection, lease.recovery_id, lease.until, now)
             return running
 
     def journal(self, lease: Lease, step: Step) -> None:
@@ -71,11 +73,11 @@ class SqlJournal(Room):
         """Store a finished attempt and make its recovery due now; raises `LeaseLost` if `lease` is not the newest."""
         with self._writing() as connection:
             require(connection, lease)
-            self._wake(connection, attempt.recovery_id, now)
+            self._wake(connection, attempt.recovery_id, now, now)
             connection.execute(self._upsert(attempts), values_of(attempt))
             note(connection, (), events)
 
     @staticmethod
-    def _wake(connection: Connection, recovery_id: str, when: datetime) -> None:
+    def _wake(connection: Connection, recovery_id: str, when: datetime, now: datetime) -> None:
         """Make an open recovery due; its version rises, so that nobody decides on what was read before."""
-        connection.execute(_WAKE, {"of": recovery_id, "when": when})
+        connection.execute(_WAKE, {"of": recovery_id, "when": when, "now": now})

@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from recovery.models import Decision, Event, JsonObject
+from recovery.ports import Refusal
+from recovery.store.clocks import SKEW
+from recovery.store.refusals import ACTION, WINDOW, key_of, tally
 from recovery.store.rules import by_service, repeat_key
 from recovery.store.schema import audit, decisions, events
 from recovery.store.sql.room import Room, insert_all, values_of
@@ -18,11 +21,21 @@ _NEWEST = (
     .limit(bindparam("how_many"))
 )
 _SAME = (
-    select(decisions.c.id)
+    select(func.max(decisions.c.id))
     .where(decisions.c.recovery_id == bindparam("of_recovery"), decisions.c.repeat_key == bindparam("key"))
-    .order_by(decisions.c.id.desc())
-    .limit(1)
+    .scalar_subquery()
 )
+_COUNT_SAME = (
+    update(decisions)
+    .where(decisions.c.id == _SAME)
+    .values(repeats=decisions.c.repeats + bindparam("times"), last_at=bindparam("made_at"), until=bindparam("again_at"))
+)
+_REFUSED = (
+    select(audit.c.id, audit.c.actor, audit.c.detail)
+    .where(audit.c.at > bindparam("since"), audit.c.at <= bindparam("until"), audit.c.action == ACTION)
+    .with_for_update()
+)
+_REFUSED_AGAIN = update(audit).where(audit.c.id == bindparam("row"))
 _COUNT = (
     update(decisions)
     .where(decisions.c.id == bindparam("row"))
@@ -44,29 +57,57 @@ class SqlLedger(Room):
         with self._writing() as connection:
             connection.execute(insert(audit), {"action": action, "actor": actor, "detail": detail, "at": at})
 
+    def refuse(self, refusals: Sequence[Refusal]) -> None:
+        """Note reports that were not taken in; equal ones within a minute count up one row."""
+        if not refusals:
+            return
+        now = refusals[-1].at
+        with self._writing() as connection:
+            recent = connection.execute(_REFUSED, {"since": now - WINDOW, "until": now + SKEW}).all()
+            rows = {key_of(row.actor, row.detail): row.id for row in recent}
+            changed = tally({key_of(row.actor, row.detail): row.detail for row in recent}, refusals)
+            for key, detail in changed.items():
+                if key in rows:
+                    connection.execute(_REFUSED_AGAIN, {"row": rows[key], "detail": detail})
+                else:
+                    connection.execute(insert(audit), {"action": ACTION, "actor": key[0], "detail": detail, "at": now})
 
-def note(connection: Connection, made: Sequence[Decision], happened: Sequence[Event]) -> None:
-    """Add decisions and events to the running transaction; decisions that repeat the newest of their service only count up."""
+
+def note(connection: Connection, made: Sequence[Decision], happened: Sequence[Event]) -> bool:
+    """Add decisions and events to the running transaction; return whether any decision was new.
+
+    Decisions that repeat the newest of their service only count up.
+    """
+    new = False
     for service, batch in by_service(made).items():
         newest = connection.execute(_NEWEST, {"of": service, "how_many": len(batch)}).all()[::-1]
         if [row.repeat_key for row in newest] == [repeat_key(decision) for decision in batch]:
             connection.execute(_COUNT, [_repeat(row.id, decision) for row, decision in zip(newest, batch, strict=True)])
         else:
             insert_all(connection, decisions, [_row(decision) for decision in batch])
+            new = True
     insert_all(connection, events, [values_of(event) for event in happened])
+    return new
 
 
-def count(connection: Connection, decision: Decision) -> None:
-    """Count a merge up if its recovery has one for the same fingerprint, else record it."""
-    same = connection.execute(_SAME, {"of_recovery": decision.recovery_id, "key": repeat_key(decision)}).scalar()
-    if same is None:
-        insert_all(connection, decisions, [_row(decision)])
-    else:
-        connection.execute(_COUNT, _repeat(same, decision))
+def count(connection: Connection, decision: Decision, times: int = 1, last_at: datetime | None = None) -> None:
+    """Count a merge up if its recovery has one for the same fingerprint, else record it.
+
+    Args:
+        connection: of the running transaction.
+        decision: the first of these merges.
+        times: how many there were.
+        last_at: when the last of them was made, if there were several.
+    """
+    key, last = repeat_key(decision), last_at or decision.at
+    again = {"of_recovery": decision.recovery_id, "key": key, "times": times, "made_at": last, "again_at": decision.until}
+    if not connection.execute(_COUNT_SAME, again).rowcount:
+        row = {**_row(decision, key), "repeats": times - 1, "last_at": last if times > 1 else None}
+        connection.execute(insert(decisions), row)
 
 
-def _row(decision: Decision) -> dict[str, Any]:
-    return {**values_of(decision), "repeats": 0, "last_at": None, "repeat_key": repeat_key(decision)}
+def _row(decision: Decision, key: str = "") -> dict[str, Any]:
+    return {**values_of(decision), "repeats": 0, "last_at": None, "repeat_key": key or repeat_key(decision)}
 
 
 def _repeat(row: int, decision: Decision) -> dict[str, Any]:

@@ -109,10 +109,12 @@ def _create_recoveries() -> None:
         sa.Column("force", sa.Boolean(), nullable=False),
         sa.Column("config_version", ID, nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("touched_at", TIME),
     )
     op.create_index("ix_recoveries_created_at", "recoveries", ["created_at"])
-    op.create_index("ix_recoveries_open_due_at", "recoveries", ["due_at"], sqlite_where=IS_OPEN, postgresql_where=IS_OPEN)
+    op.create_index("ix_recoveries_open_due_at", "recoveries", ["due_at", "touched_at"], sqlite_where=IS_OPEN, postgresql_where=IS_OPEN)
     op.create_index("ix_recoveries_quiet_until", "recoveries", ["quiet_until"])
+    op.create_index("ix_recoveries_started_at", "recoveries", ["started_at"])
     op.create_index("ix_recoveries_service_created_at", "recoveries", ["service", "created_at"])
     op.create_index("uq_recoveries_open_service", "recoveries", ["service"], unique=True, sqlite_where=IS_OPEN, postgresql_where=IS_OPEN)
 
@@ -230,6 +232,7 @@ def _create_leases() -> None:
         sa.Column("holder", sa.String(200)),
         sa.Column("fence", sa.BigInteger(), nullable=False),
         sa.Column("until", TIME, nullable=False),
+        sa.Column("seconds", sa.Float(), nullable=False),
     )
 
 
