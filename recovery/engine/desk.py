@@ -96,6 +96,7 @@ class Desk:
         force: bool = False,
         dry_run: bool = False,
         reason: str = "",
+        kind: Kind = Kind.MANUAL,
     ) -> Accepted:
         """Open a manual recovery of `service`, with one strategy or with the plan for an unavailable service.
 
@@ -106,6 +107,7 @@ class Desk:
             force: pass over cooldown and attempt cap.
             dry_run: record what would be done and touch nothing.
             reason: why, for the history.
+            kind: `EMERGENCY` where nobody but the caller carries it out.
 
         Raises `ServiceNotFound`, `UnknownName` or `StrategyUnavailable`.
         """
@@ -117,7 +119,7 @@ class Desk:
             chosen = plan(declared, category, self._strategies, later=self._later, estimate=self._estimate)
         else:
             chosen = self._one(declared, strategy, category)
-        draft = self._draft(Kind.MANUAL, declared, category, chosen, reason or "by hand")
+        draft = self._draft(kind, declared, category, chosen, reason or "by hand")
         return self._open(replace(draft, id=recovery_id or draft.id, force=force, dry_run=dry_run))
 
     def restore(self, mitigation: Mitigation) -> Accepted | None:

@@ -1,14 +1,14 @@
-"""Lets people say when automatic recoveries shall wait: silences, deploy markers, the kill switch. Each leaves an event and an audit row."""
+"""Lets people say when automatic recoveries shall wait: silences, deploy markers, the kill switch. Each is an event and an audit row."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from recovery.config.fleet import Fleet
 from recovery.decide.windows import maintenance
 from recovery.engine.chronicle import tell
 from recovery.engine.consent import LONGEST_NAME, LONGEST_TEXT, tidy
-from recovery.errors import ServiceNotFound, SilenceInvalid, SilenceNotFound, nearest
+from recovery.errors import PauseUnchanged, ServiceNotFound, SilenceInvalid, SilenceNotFound, UnknownName, nearest
 from recovery.models import Event, JsonObject, Silence, SilenceKind, new_id
 from recovery.ports import Clock, Store
 
@@ -63,7 +63,8 @@ class Silencing:
 
         Raises:
             ServiceNotFound: a service is not declared; with the nearest name.
-            SilenceInvalid: a label that no service bears, no reason, an impossible time, or nothing is named.
+            UnknownName: no declared service bears the labels; with the nearest one.
+            SilenceInvalid: no reason, an impossible time, or nothing is named.
         """
         now = self._clock()
         known = next((silence for silence in self._store.silences(now) if silence.id == wish.id), None)
@@ -100,21 +101,30 @@ class Silencing:
     def pause(self, by: str, reason: str) -> Silence:
         """Turn the kill switch on: every automatic recovery waits until `resume`.
 
-        Raises `SilenceInvalid` if it is on already, with who turned it.
+        Raises `PauseUnchanged` if it is on already, with who turned it.
         """
         now = self._clock()
         on = self._switches(now)
         if on:
-            raise SilenceInvalid(f"paused already by {on[0].author} since {on[0].since:%Y-%m-%d %H:%M:%S} UTC: {on[0].reason}")
+            raise PauseUnchanged(f"paused already by {on[0].author} since {on[0].since:%Y-%m-%d %H:%M:%S} UTC: {on[0].reason}")
         wish = Wish(by, reason or "paused by hand", until=now, everything=True, kind=SilenceKind.KILL_SWITCH)
         return self._put(wish, now, None, now)
 
     def resume(self, by: str) -> list[Silence]:
-        """Turn the kill switch off and return what was lifted; raises `SilenceNotFound` if it is not on."""
+        """Turn the kill switch off and return what was lifted; raises `PauseUnchanged` if it is not on."""
         on = self._switches(self._clock())
         if not on:
-            raise SilenceNotFound("nothing is paused")
+            raise PauseUnchanged("nothing is paused")
         return [self.lift(switch.id, by) for switch in on]
+
+    def deploy(self, wish: Wish) -> list[Silence]:
+        """Mark for each service of `wish` by itself that a new version is rolled out; raises as `put` does, before anything is marked."""
+        now = self._clock()
+        since = max(wish.since or now, now)
+        self._require_names(wish)
+        self._require_times(wish, since, now)
+        each = (replace(wish, services=(name,), kind=SilenceKind.DEPLOY, id="") for name in dict.fromkeys(wish.services))
+        return [self._put(one, since, wish.until, now) for one in each]
 
     def deployed(self, services: Sequence[str], by: str) -> list[Silence]:
         """End the deploy markers that name one of these services; raises `SilenceNotFound` if there is none."""
@@ -179,7 +189,7 @@ class Silencing:
         if wish.labels and not any(wish.labels.items() <= service.labels.items() for service in services.values()):
             borne = {f"{key}={value}" for service in services.values() for key, value in service.labels.items()}
             wanted = " and ".join(f"{key}={value}" for key, value in wish.labels.items())
-            raise SilenceInvalid(f"no declared service bears the label {wanted}{nearest(wanted, borne)}")
+            raise UnknownName(f"no declared service bears the label {wanted}{nearest(wanted, borne)}")
         if not (wish.services or wish.labels or wish.everything):
             raise SilenceInvalid("name the services or labels to silence, or say that it is about every service")
         if wish.everything and (wish.services or wish.labels):

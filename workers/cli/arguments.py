@@ -56,7 +56,65 @@ class Seconds(click.ParamType[float]):
         return seconds
 
 
+class Length(click.ParamType[timedelta]):
+    """How long something lasts: `90s`, `30m`, `2h`, `1d`, or plain seconds."""
+
+    name = "length"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Return the length, which is above 0."""
+        if isinstance(value, timedelta):
+            return value
+        text = str(value).strip()
+        try:
+            length = timedelta(seconds=_seconds(text))
+        except (ValueError, OverflowError):
+            self.fail(f"'{text}' is not a length of time: write 90s, 30m, 2h, 1d, or plain seconds", param, ctx)
+        if length <= timedelta():
+            self.fail(f"'{text}' must be above 0", param, ctx)
+        return length
+
+
+class Moment(click.ParamType[datetime]):
+    """A date and time such as `2026-01-31T08:00`; without a zone it is local."""
+
+    name = "moment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Return the moment, aware."""
+        if isinstance(value, datetime):
+            return value
+        text = str(value).strip()
+        try:
+            return datetime.fromisoformat(text).astimezone()
+        except (ValueError, OverflowError):
+            self.fail(f"'{text}' is not a date and time: write 2026-01-31T08:00 (local) or 2026-01-31T08:00Z", param, ctx)
+
+
+class Label(click.ParamType[tuple[str, str]]):
+    """A label as `key=value`."""
+
+    name = "key=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Return key and value."""
+        if isinstance(value, tuple):
+            return value
+        key, equals, held = str(value).partition("=")
+        if not (key and equals and held):
+            self.fail(f"'{value}' is not a label: write key=value, such as team=payments", param, ctx)
+        return key, held
+
+
 def _moment(text: str) -> datetime:
     if text[-1:] in UNITS:
-        return utcnow() - timedelta(seconds=float(text[:-1]) * UNITS[text[-1]])
+        return utcnow() - timedelta(seconds=_seconds(text))
     return datetime.fromisoformat(text).astimezone()
+
+
+def _seconds(text: str) -> float:
+    """Return the seconds that `90s`, `15m` or `90` mean; raises `ValueError` for what is no such text."""
+    seconds = float(text[:-1]) * UNITS[text[-1]] if text[-1:] in UNITS else float(text)
+    if not math.isfinite(seconds):
+        raise ValueError(text)
+    return seconds

@@ -1,0 +1,96 @@
+"""`approve`: see what waits for somebody's yes, and say yes or no. Straight to the database: it works while the broker is down."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from recovery.models import Answer, utcnow
+from workers.cli.direct import by_option
+
+if TYPE_CHECKING:
+    from recovery.engine.consent import Consent
+
+COLUMNS = ("id", "service", "would run", "asked", "lapses in", "reason")
+
+EXAMPLES = """
+\b
+Examples:
+  recovery approve                       what waits for an answer
+  recovery approve shop                  yes, recover shop
+  recovery approve 3f0c9a12 --reject --comment "wait for the backup"
+"""
+
+
+@click.command(short_help="Say yes or no to a recovery that asks.", epilog=EXAMPLES)
+@click.argument("recovery", required=False)
+@click.option("--reject", is_flag=True, help="Say no: the recovery is not carried out.")
+@by_option
+@click.option("--comment", default="", help="Goes into the history.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def approve(*, recovery: str | None, reject: bool, by: str, comment: str, as_json: bool) -> None:
+    """Approve or reject a RECOVERY that asks (its id, 6 or more characters of it, or its service); without one, list what asks.
+
+    The first answer counts. Exit code 1 if somebody was faster, the question lapsed, or you may not answer.
+    """
+    from recovery.engine.consent import Consent
+    from workers.cli.direct import AWAY, fleet_of, nudge
+    from workers.cli.parts import Parts
+    from workers.cli.render import print_json
+    from workers.cli.story import find
+
+    parts = Parts()
+    consent = Consent(parts.store, lambda: fleet_of(parts), utcnow)
+    if recovery is None:
+        if reject or comment:
+            raise click.UsageError("say which RECOVERY is meant; `recovery approve` lists what asks")
+        _list(consent, as_json=as_json)
+        return
+    found = find(parts, recovery)
+    given = consent.answer(found.id, Answer.REJECTED if reject else Answer.APPROVED, by, comment)
+    is_told = nudge([found.id])
+    if as_json:
+        print_json({"recovery_id": found.id, "service": found.service, "approval": given, "nudged": is_told})
+        return
+    look = f"`recovery show {found.id[:8]}`"
+    click.echo(
+        f"{str(given.answer).capitalize()} by {given.answered_by}: recovery {found.id[:8]} of {found.service}. Follow it with {look}."
+    )
+    if not is_told:
+        without = "" if reject else f"; `recovery emergency {found.service}` recovers without it"
+        click.echo(f"{AWAY}{without}.")
+
+
+def _list(consent: "Consent", *, as_json: bool) -> None:
+    from workers.cli.render import print_json, print_table
+    from workers.cli.words import without_echo
+
+    questions, now = consent.questions(), utcnow()
+    if as_json:
+        print_json(
+            [
+                {
+                    "recovery_id": each.recovery.id,
+                    "service": each.recovery.service,
+                    "strategies": each.strategies,
+                    "severity": each.recovery.severity,
+                    "asked_at": each.approval.asked_at,
+                    "lapses_at": each.approval.until,
+                    "reason": each.recovery.reason,
+                    "message": each.recovery.message,
+                }
+                for each in questions
+            ]
+        )
+        return
+    rows = [
+        [
+            each.recovery.id[:8],
+            each.recovery.service,
+            ", then ".join(each.strategies),
+            each.approval.asked_at,
+            (each.approval.until - now).total_seconds(),
+            "; ".join(text for text in (without_echo(each.recovery.reason), each.recovery.message) if text),
+        ]
+        for each in questions
+    ]
+    print_table(COLUMNS, rows, empty="Nothing waits for an answer.", drop=("asked",))
