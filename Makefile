@@ -11,10 +11,10 @@ RUNTIME = $(VENV)/.installed-requirements.lock
 DEV     = $(VENV)/.installed-requirements-dev.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check fmt lock bench build clean
+.PHONY: help demo up test check fmt lock bench torture torture-planted build clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(RUNTIME) ## break an example fleet in six ways and watch each recovery
 	@$(BIN)/python examples/fleet/demo.py
@@ -40,6 +40,12 @@ fmt: $(DEV) ## format the code and mend what lint can mend
 
 bench: $(DEV) ## measure, side by side with what else one could do
 	@$(BIN)/python -m benchmarks
+
+torture: $(DEV) ## kill and freeze a running platform 200 times, and prove that nothing is lost (ARGS="--seed 7 ...")
+	@$(BIN)/python -m tests.torture $(ARGS)
+
+torture-planted: $(DEV) ## plant three bugs and prove that the torture finds each
+	@$(BIN)/python -m tests.torture.planted $(ARGS)
 
 build: $(RUNTIME) ## build the wheel into dist/
 	@$(BIN)/python -m hatchling build --target wheel

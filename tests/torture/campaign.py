@@ -218,7 +218,7 @@ class Campaign:
 
     def _settle(self) -> None:
         """Wait until nothing is left to do, or until it should long have been."""
-        self.hand.thaw(everything=True)
+        self._await(lambda: self.hand.frozen == 0, SETTLE_TIMEOUT)
         self._await(lambda: not self._left(), SETTLE_TIMEOUT)
         self.record.settled = time.time() - self.record.ended
         self._unfinished = self._left()

@@ -35,12 +35,13 @@ time.sleep(60)
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """A process that sleeps until `until`, or until its service has a newer fence."""
+    """A process that sleeps until `until`, or until its service has had a newer fence for `linger` seconds."""
 
     process: psutil.Process
     until: float
     service: str = ""
     fence: int = 0
+    linger: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +91,9 @@ class Hand:
     def _is_due(self, one: Frozen) -> bool:
         if time.time() >= one.until or not one.process.is_running():
             return True
-        newest = (line for line in lines(self._house.folder / "granted.jsonl") if line["service"] == one.service)
-        return one.fence > 0 and any(int(str(line["fence"])) > one.fence for line in newest)
+        before = time.time() - one.linger
+        grants = (line for line in lines(self._house.folder / "granted.jsonl") if line["service"] == one.service)
+        return one.fence > 0 and any(int(str(line["fence"])) > one.fence and float(str(line["at"])) < before for line in grants)
 
     def struck(self, words: Struck, strike: Strike) -> Hit:
         """Take note of a process that struck itself at a boundary; one that is frozen will be woken."""
@@ -99,7 +101,7 @@ class Hand:
             late = strike.late and words.fence > 0
             until = words.at + (LONGEST_FREEZE if late else strike.seconds)
             with contextlib.suppress(psutil.NoSuchProcess):
-                self._sleep(Frozen(psutil.Process(words.pid), until, words.service, words.fence if late else 0))
+                self._sleep(Frozen(psutil.Process(words.pid), until, words.service, words.fence if late else 0, strike.seconds))
         held = ((words.recovery, words.fence),) if words.recovery else ()
         return Hit(words.number, words.at, "at a boundary", words.action, held, words.boundary)
 
@@ -118,7 +120,7 @@ class Hand:
             if strike.action is Action.FREEZE:
                 process.suspend()
                 service, fence = self._lease_of(held) if strike.late else ("", 0)
-                self._sleep(Frozen(process, at + (LONGEST_FREEZE if fence else strike.seconds), service, fence))
+                self._sleep(Frozen(process, at + (LONGEST_FREEZE if fence else strike.seconds), service, fence, strike.seconds))
             else:
                 process.kill()
             return Hit(strike.number, at, strike.target, strike.action, tuple((recovery, fence) for _, recovery, fence in held))
