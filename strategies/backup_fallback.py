@@ -1,18 +1,20 @@
 """Strategy `backup_fallback`: restore data from the newest backup that verifies, or send callers to a healthy backup endpoint."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from recovery.config.durations import TakesTime
 from recovery.config.fleet import Seconds, ServiceDeclaration
-from recovery.models import Action, Category, ServiceName
+from recovery.models import Action, Category, JsonObject, ServiceName
 from recovery.ports import AttemptContext, StepWork
 from strategies.backup import restore, switch
 from strategies.backup.candidates import DataKind, Demands
 from strategies.collaborators import Collaborators
-from strategies.instance import ready_step, start_step, stop_step
+from strategies.instance import ready_step, start_step, start_what_ran, stop_step
 from strategies.spelling import CheckName, Url
 
 
@@ -43,11 +45,11 @@ class BackupFallbackOptions(BaseModel):
     """Seconds; an older backup is not used. Default: any age."""
     stop_service: bool = False
     """True: the service is stopped by its driver before the swap and started after it."""
-    stop_timeout: Seconds = 10.0
+    stop_timeout: Annotated[Seconds, TakesTime()] = 10.0
     """Seconds the service gets to end by itself before it is killed."""
-    ready_timeout: Seconds = 15.0
+    ready_timeout: Annotated[Seconds, TakesTime()] = 15.0
     """Seconds the service gets until its declared ports accept again."""
-    timeout: Seconds = 300.0
+    timeout: Annotated[Seconds, TakesTime()] = 180.0
     """Seconds that reading and copying the data may take."""
     endpoints: tuple[BackupEndpoint, ...] = ()
     """Backups in order of preference."""
@@ -85,7 +87,7 @@ class BackupFallback:
         return self._collaborators.no_way_to("restart", service) if self._options(service).stop_service else None
 
     def steps(self, context: AttemptContext, action: Action) -> Sequence[StepWork]:
-        """Return the steps of the declared mode; a restored file is not taken back, its original is kept beside it."""
+        """Return the steps of the declared mode; a restored file that stays is not taken back, its original is kept beside it."""
         endpoints = self._collaborators.endpoints
         if action is Action.REVERT and self.name not in context.service.remedies:
             return (switch.back_step(context, endpoints),)  # it was declared when callers were switched
@@ -125,5 +127,12 @@ class BackupFallback:
         if not options.stop_service:
             return (*prepared, *swapped)
         driver = self._collaborators.driver_of(context.service)
-        stopped = stop_step(context, driver, options.stop_timeout)
-        return (*prepared, stopped, *swapped, start_step(context, driver), ready_step(context, driver, options.ready_timeout))
+
+        def stop_again(_intent: JsonObject, result: JsonObject | None) -> StepWork | None:
+            return stop_step(context, driver, options.stop_timeout) if result is not None else None
+
+        stopped = replace(
+            stop_step(context, driver, options.stop_timeout), undo=lambda intent, _result: start_what_ran(context, driver, intent)
+        )
+        started = replace(start_step(context, driver), undo=stop_again)  # what runs on restored data must not keep them open
+        return (*prepared, stopped, *swapped, started, ready_step(context, driver, options.ready_timeout))

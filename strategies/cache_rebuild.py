@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from recovery.config.durations import TakesTime
 from recovery.config.fleet import Seconds, ServiceDeclaration
 from recovery.errors import StepFailed
 from recovery.integrity import IntegrityRule, fault
@@ -14,6 +15,7 @@ from recovery.ports import AttemptContext, StepWork
 from strategies.cache.entries import Corrupted, Entries, Replaced
 from strategies.cache.source import Source, fetch
 from strategies.collaborators import Collaborators
+from strategies.retrying import BRIEFLY
 from strategies.spelling import RedisUrl
 
 MOST_NAMED = 20
@@ -36,7 +38,7 @@ class CacheRebuildOptions(BaseModel):
     source: Source
     batch: Annotated[int, Field(ge=1, le=10_000)] = 500
     """Keys that are looked at, fetched and replaced at once."""
-    timeout: Seconds = 120.0
+    timeout: Annotated[Seconds, TakesTime()] = 120.0
     """Seconds that looking through the cache, or rebuilding it, may take."""
     answer_timeout: Seconds = 5.0
     """Seconds that the cache may take to answer one command."""
@@ -66,8 +68,15 @@ class CacheRebuild:
         options = CacheRebuildOptions.model_validate(context.service.remedies[self.name])
         work = _Rebuild(context, options)
         return (
-            StepWork("find", lambda _intent: work.find(), timeout=options.timeout),
-            StepWork("rebuild", lambda _intent: work.rebuild(), work.intend, lambda _intent: work.reconcile(), options.timeout),
+            StepWork("find", lambda _intent: work.find(), timeout=options.timeout, retry=BRIEFLY),
+            StepWork(
+                "rebuild",
+                run=lambda _intent: work.rebuild(),
+                prepare=work.intend,
+                reconcile=lambda _intent: work.reconcile(),
+                timeout=options.timeout,
+                retry=BRIEFLY,
+            ),
             StepWork("verify", lambda _intent: work.verify(), timeout=options.timeout),
         )
 
@@ -114,8 +123,11 @@ class _Rebuild:
         return {"replaced": total.replaced, "dropped": total.dropped, "changed_meanwhile": total.changed}
 
     def reconcile(self) -> JsonObject | None:
-        """Return a result if nothing is corrupted any more; else what is left is rebuilt."""
-        looked_at, corrupted = self._look(lambda _entries, _found: None)
+        """Return a result if nothing is corrupted any more; else what is left is rebuilt, also where nobody can look now."""
+        try:
+            looked_at, corrupted = self._look(lambda _entries, _found: None)
+        except StepFailed:
+            return None
         return None if corrupted else {"entries": looked_at, "corrupted": 0}
 
     def verify(self) -> JsonObject:

@@ -6,15 +6,19 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from recovery.backoff import Exponential, Lasting, Longest
+from recovery.config.durations import TakesTime
 from recovery.config.fleet import Seconds, SecondsOrZero, ServiceDeclaration
 from recovery.errors import StepFailed
 from recovery.models import Action, BreakerState, BreakerView, Category, JsonObject, ServiceName
-from recovery.ports import AttemptContext, StepWork
+from recovery.ports import AttemptContext, Retry, StepWork
 from strategies.collaborators import Collaborators
 from strategies.spelling import CheckName
 
 MARGIN = 30.0
-"""Seconds that the closing step gets beyond its pauses, for the probes themselves."""
+"""Seconds that a step gets beyond its pauses, for the probes themselves."""
+MOST_PATIENT = 2.0
+"""Seconds between two probes of a patient reset, at most, unless its `interval` is longer."""
 
 
 class CircuitResetOptions(BaseModel):
@@ -30,9 +34,15 @@ class CircuitResetOptions(BaseModel):
     """Probes at most until the breaker must be closed."""
     interval: Seconds = 0.2
     """Seconds between two probes."""
-    patience: SecondsOrZero = 0.0
+    patience: Annotated[SecondsOrZero, TakesTime()] = 0.0
     """Seconds to wait for the dependency to pass its checks. Default 0: try the plan's next strategy at once; raise it for
     dependencies that only somebody else can mend. A worker process of the queue is taken while it waits."""
+
+    @property
+    def retry(self) -> Retry | None:
+        """Return how the first probe is tried again while there is patience."""
+        waits = Exponential(self.interval, 2, max(self.interval, MOST_PATIENT))
+        return Retry(Longest((waits, Lasting(self.patience))), attempts=None) if self.patience else None
 
 
 class CircuitReset:
@@ -63,7 +73,8 @@ class CircuitReset:
         name, checks = options.breaker or service.name, self._checks(service)
 
         def probe(_intent: JsonObject) -> JsonObject:
-            return {"passed": list(checks), "seconds": self._await_good(context, checks, name, options)}
+            self._require_good(checks, f"breaker '{name}' stays as it is")
+            return {"passed": list(checks)}
 
         def half_open(_intent: JsonObject) -> JsonObject:
             context.guard()
@@ -81,7 +92,7 @@ class CircuitReset:
             return _told(view) if view and view.state is BreakerState.CLOSED else None
 
         return (
-            StepWork("probe", probe, timeout=options.patience + MARGIN),
+            StepWork("probe", probe, timeout=MARGIN, retry=options.retry),
             StepWork("half_open", half_open, lambda: self._present(name), reconcile_half_open),
             StepWork("close", close, lambda: self._present(name), reconcile_close, options.probes * options.interval + MARGIN),
         )
@@ -103,19 +114,6 @@ class CircuitReset:
     def _present(self, name: str) -> JsonObject:
         view = self._breakers.view(name)
         return _told(view) if view else {"breaker": name, "state": None}
-
-    def _await_good(self, context: AttemptContext, checks: Sequence[str], name: str, options: CircuitResetOptions) -> float:
-        began = time.monotonic()
-        while True:
-            try:
-                self._require_good(checks, f"breaker '{name}' stays as it is")
-            except StepFailed:
-                if time.monotonic() - began >= options.patience:
-                    raise
-            else:
-                return round(time.monotonic() - began, 3)
-            time.sleep(options.interval)
-            context.guard()
 
     def _require_good(self, checks: Sequence[str], otherwise: str) -> None:
         bad = {name: finding.message for name, finding in self._probe(checks).items() if not finding.ok}

@@ -101,7 +101,10 @@ class Degrade:
             current = self._degradations.current(service)
             return _told(current) if current and current.recovery_id == context.recovery.id else None
 
-        return StepWork("degrade", run, prepare, reconcile)
+        def undo(_intent: JsonObject, result: JsonObject | None) -> StepWork | None:
+            return None if result is None else self._restore(context)
+
+        return StepWork("degrade", run, prepare, reconcile, undo=undo)
 
     def _restore(self, context: AttemptContext) -> StepWork:
         service = context.service.name

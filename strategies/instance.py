@@ -5,6 +5,7 @@ They compare identities: an instance that appeared after the step began is never
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from pydantic import JsonValue
 
@@ -14,6 +15,7 @@ from recovery.ports import AttemptContext, Driver, StepWork
 from strategies.drivers.abilities import IdentityUnknown, Restarts, last_words, listeners_of
 from strategies.listeners import Listener, accepts, holder, is_held
 from strategies.polling import INTERVAL, wait_until
+from strategies.retrying import BRIEFLY_ON_DRIVER_ERRORS
 
 PORTS_PATIENCE = 3.0
 """Seconds that ports may stay taken after their process has gone."""
@@ -28,7 +30,17 @@ def replacement(context: AttemptContext, driver: Driver, stop_timeout: float, re
     ready = ready_step(context, driver, ready_timeout)
     if isinstance(driver, Restarts):
         return (_restart_step(context, driver, driver.restart), ready)
-    return (stop_step(context, driver, stop_timeout), start_step(context, driver), ready)
+
+    def start_again(intent: JsonObject, _result: JsonObject | None) -> StepWork | None:
+        return None if "start" in context.results else start_what_ran(context, driver, intent)
+
+    return (replace(stop_step(context, driver, stop_timeout), undo=start_again), start_step(context, driver), ready)
+
+
+def start_what_ran(context: AttemptContext, driver: Driver, before: JsonObject) -> StepWork | None:
+    """Return the step that starts what was running before a stop; `before` is the intent of the stop. None: nothing ran."""
+    nothing_ran = before["instance"] is None and before.get("known", True)
+    return None if nothing_ran else replace(start_step(context, driver), retry=None)  # the attempt has had its tries
 
 
 def stop_step(context: AttemptContext, driver: Driver, timeout: float) -> StepWork:
@@ -71,7 +83,8 @@ def start_step(context: AttemptContext, driver: Driver) -> StepWork:
             return None
         return now if now["instance"] is not None else None
 
-    return StepWork("start", run, lambda: _look(driver), reconcile, context.service.verify_timeout + MARGIN)
+    limit = context.service.verify_timeout + MARGIN
+    return StepWork("start", run, lambda: _look(driver), reconcile, limit, retry=BRIEFLY_ON_DRIVER_ERRORS)
 
 
 def ready_step(context: AttemptContext, driver: Driver, timeout: float) -> StepWork:
@@ -108,7 +121,8 @@ def _restart_step(context: AttemptContext, driver: Driver, restart: Callable[[],
             return None
         return now if _is_another(intent["instance"], now["instance"]) else None
 
-    return StepWork("restart", run, lambda: _look(driver), reconcile, context.service.verify_timeout + MARGIN)
+    limit = context.service.verify_timeout + MARGIN
+    return StepWork("restart", run, lambda: _look(driver), reconcile, limit, retry=BRIEFLY_ON_DRIVER_ERRORS)
 
 
 def _look(driver: Driver) -> JsonObject:

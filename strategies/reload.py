@@ -1,13 +1,16 @@
 """Strategy `reload`: make the running instance read its configuration again, without an interruption."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict
 
+from recovery.config.durations import TakesTime
 from recovery.config.fleet import Seconds, ServiceDeclaration
 from recovery.models import Action, Category, JsonObject
 from recovery.ports import AttemptContext, StepWork
 from strategies.collaborators import Collaborators
+from strategies.retrying import BRIEFLY_ON_DRIVER_ERRORS
 
 
 class ReloadOptions(BaseModel):
@@ -15,7 +18,7 @@ class ReloadOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    timeout: Seconds = 60.0
+    timeout: Annotated[Seconds, TakesTime()] = 60.0
     """Seconds the driver may take."""
 
 
@@ -47,7 +50,7 @@ class Reload:
             return driver.reload()
 
         options = ReloadOptions.model_validate(context.service.remedies.get(self.name, {}))
-        return (StepWork("reload", run, timeout=options.timeout),)
+        return (StepWork("reload", run, timeout=options.timeout, retry=BRIEFLY_ON_DRIVER_ERRORS),)
 
     def verify_with(self, _service: ServiceDeclaration, _action: Action) -> tuple[str, ...] | None:
         """Verify with all of the service's own checks."""

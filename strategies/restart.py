@@ -1,9 +1,11 @@
 """Strategy `restart`: put a fresh instance in the place of a dead, hung or poisoned one."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict
 
+from recovery.config.durations import TakesTime
 from recovery.config.fleet import Seconds, ServiceDeclaration
 from recovery.models import Action, Category
 from recovery.ports import AttemptContext, StepWork
@@ -16,9 +18,9 @@ class RestartOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    stop_timeout: Seconds = 10.0
+    stop_timeout: Annotated[Seconds, TakesTime()] = 10.0
     """Seconds the instance gets to end by itself before it is killed."""
-    ready_timeout: Seconds = 15.0
+    ready_timeout: Annotated[Seconds, TakesTime()] = 15.0
     """Seconds the new instance gets until its declared ports accept."""
 
 
@@ -40,7 +42,7 @@ class Restart:
         return self._collaborators.no_way_to("restart", service)
 
     def steps(self, context: AttemptContext, action: Action) -> Sequence[StepWork]:
-        """Return stop, start, ready (or restart, ready); nothing takes a restart back."""
+        """Return stop, start, ready (or restart, ready); nothing takes a restart back, only one that stopped in the middle."""
         if action is Action.REVERT:
             return ()
         options = RestartOptions.model_validate(context.service.remedies.get(self.name, {}))

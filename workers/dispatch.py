@@ -6,9 +6,11 @@ from celery.utils.log import get_logger
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
+from recovery.config.fleet import ServiceDeclaration
 from recovery.models import Failure
 from recovery.ports import Directive, Execute
 from workers.celery import app
+from workers.wiring import platform
 
 logger = get_logger(__name__)
 
@@ -24,7 +26,15 @@ def obey(directive: Directive) -> None:
             {"service": directive.service, "recovery_id": directive.recovery_id, "attempt": directive.attempt},
             queue=directive.queue,
             task_id=f"{directive.recovery_id}.{directive.attempt}",  # a message sent twice is one task in Flower
+            time_limit=hard_limit(directive.service),
         )
+
+
+def hard_limit(service: str) -> float:
+    """Return the seconds after which the worker process of an attempt on `service` is killed, as the service declares it."""
+    services = platform().fleet().services
+    declared = services[service] if service in services else ServiceDeclaration(name=service)  # gone since it was decided
+    return declared.hard_limit
 
 
 def report(failure: Failure) -> None:

@@ -30,15 +30,15 @@ class Restore:
 
     def stage_step(self) -> StepWork:
         """Return the step that copies the chosen backup beside the original and verifies the copy."""
-        return StepWork("stage", self._stage, self._plan_staging, self._reconcile_staging, self.timeout)
+        return StepWork("stage", self._stage, self._plan_staging, self._reconcile_staging, self.timeout, undo=self._unstage)
 
     def set_aside_step(self) -> StepWork:
         """Return the step that keeps the broken original under another name."""
-        return StepWork("set_aside", self._set_aside, self._plan_aside, self._reconcile_aside, self.timeout)
+        return StepWork("set_aside", self._set_aside, self._plan_aside, self._reconcile_aside, self.timeout, undo=self._put_aside_back)
 
     def restore_step(self) -> StepWork:
         """Return the step that renames the verified copy over the original."""
-        return StepWork("restore", self._put_in_place, self._plan_restoring, self._reconcile_restoring, self.timeout)
+        return StepWork("restore", self._put_in_place, self._plan_restoring, self._reconcile_restoring, self.timeout, undo=self._unrestore)
 
     def _choose(self) -> JsonObject:
         now = self.context.clock().timestamp()
@@ -79,14 +79,16 @@ class Restore:
     def _set_aside(self, intent: JsonObject) -> JsonObject:
         self.context.guard()
         aside = Path(str(intent["aside"]))
-        return {"kept": list(swap.set_aside(self.path, aside, self.demands.kind))}
+        return {"aside": str(aside), "kept": list(swap.set_aside(self.path, aside, self.demands.kind))}
 
     def _reconcile_aside(self, intent: JsonObject) -> JsonObject | None:
         aside = Path(str(intent["aside"]))
-        return {"kept": [str(aside)]} if swap.is_set_aside(self.path, aside, self.demands.kind) else None
+        return {"aside": str(aside), "kept": [str(aside)]} if swap.is_set_aside(self.path, aside, self.demands.kind) else None
 
     def _plan_restoring(self) -> JsonObject:
-        return {"staged": self.context.results["stage"]["staged"], "path": str(self.path)}
+        aside = str(self.context.results["set_aside"]["aside"])
+        existed = Path(aside).exists()
+        return {"staged": self.context.results["stage"]["staged"], "path": str(self.path), "aside": aside, "existed": existed}
 
     def _put_in_place(self, intent: JsonObject) -> JsonObject:
         self.context.guard()
@@ -99,3 +101,50 @@ class Restore:
 
     def _restored(self) -> JsonObject:
         return {"restored": str(self.path), "from": self.context.results["choose"]["backup"]}
+
+    def _unstage(self, intent: JsonObject, _result: JsonObject | None) -> StepWork:
+        """Remove the copy, whole or in part."""
+        staged = Path(str(intent["staged"]))
+
+        def run(_intent: JsonObject) -> JsonObject:
+            self.context.guard()
+            swap.discard(staged)
+            return {"removed": str(staged)}
+
+        return StepWork(
+            "unstage", run, reconcile=lambda _intent: None if staged.exists() else {"removed": str(staged)}, timeout=self.timeout
+        )
+
+    def _put_aside_back(self, intent: JsonObject, _result: JsonObject | None) -> StepWork:
+        """Put back what was set aside, whole or in part."""
+        aside, kind = Path(str(intent["aside"])), self.demands.kind
+        back: JsonObject = {"put_back": str(self.path)}
+
+        def run(_intent: JsonObject) -> JsonObject:
+            self.context.guard()
+            swap.put_back(self.path, aside, kind)
+            return back
+
+        return StepWork("put_back", run, reconcile=lambda _intent: None if swap.is_aside(aside, kind) else back, timeout=self.timeout)
+
+    def _unrestore(self, intent: JsonObject, result: JsonObject | None) -> StepWork | None:
+        """Put the original back; what was restored is kept, somebody may have written to it."""
+        aside, existed = Path(str(intent["aside"])), bool(intent["existed"])
+
+        def prepare() -> JsonObject:
+            return {"kept": str(swap.aside_name(self.path, self.context.clock(), "undone"))}
+
+        def run(found: JsonObject) -> JsonObject:
+            self.context.guard()
+            swap.set_aside(self.path, Path(str(found["kept"])), self.demands.kind)
+            if existed:
+                swap.put_in_place(aside, self.path)
+            else:
+                swap.discard(self.path)
+            return {"put_back": str(self.path) if existed else None, "kept": found["kept"]}
+
+        def reconcile(found: JsonObject) -> JsonObject | None:
+            is_back = not aside.exists() if existed else not self.path.exists()
+            return {"put_back": str(self.path) if existed else None, "kept": found["kept"]} if is_back else None
+
+        return StepWork("unrestore", run, prepare, reconcile, self.timeout) if result is not None else None

@@ -17,9 +17,9 @@ def staged_name(path: Path, recovery_id: str) -> Path:
     return path.with_name(f".{path.name}.restore-{recovery_id[:8]}")
 
 
-def aside_name(path: Path, at: datetime) -> Path:
-    """Return a name for the broken original that nothing has yet: `<path>.broken-<UTC time>`."""
-    base = path.with_name(f"{path.name}.broken-{at:%Y%m%dT%H%M%SZ}")
+def aside_name(path: Path, at: datetime, word: str = "broken") -> Path:
+    """Return a name, to keep what is at `path`, that nothing has yet: `<path>.<word>-<UTC time>`."""
+    base = path.with_name(f"{path.name}.{word}-{at:%Y%m%dT%H%M%SZ}")
     taken = 0
     while (name := base if not taken else base.with_name(f"{base.name}-{taken}")).exists():
         taken += 1
@@ -74,6 +74,32 @@ def is_set_aside(path: Path, aside: Path, kind: DataKind) -> bool:
     if kind == "sqlite" and any(Path(f"{path}{ending}").exists() for ending in COMPANIONS):
         return False
     return aside.exists() and (not path.exists() or path.samefile(aside))
+
+
+def put_back(path: Path, aside: Path, kind: DataKind) -> None:
+    """Undo `set_aside`, whole or in part: the companions first, then the original. May be repeated.
+
+    Raises `StepFailed`, and touches nothing, if something else is at `path` by now.
+    """
+    if aside.exists() and path.exists() and not path.samefile(aside):
+        raise StepFailed(f"something else is at {path} by now; the original is kept as {aside.name}")
+    try:
+        if kind == "sqlite":
+            for ending in COMPANIONS:
+                if not Path(f"{path}{ending}").exists():
+                    _move(Path(f"{aside}{ending}"), Path(f"{path}{ending}"))
+        if aside.exists() and path.exists():
+            aside.unlink()  # the second name of one file
+        elif aside.exists():
+            aside.rename(path)
+        _sync(path.parent)
+    except OSError as error:
+        raise StepFailed(f"cannot put {aside.name} back to {path}: {error.strerror or error}") from error
+
+
+def is_aside(aside: Path, kind: DataKind) -> bool:
+    """Say whether anything is still kept as `aside`."""
+    return aside.exists() or (kind == "sqlite" and any(Path(f"{aside}{ending}").exists() for ending in COMPANIONS))
 
 
 def put_in_place(staged: Path, path: Path) -> None:

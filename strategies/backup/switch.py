@@ -62,7 +62,30 @@ def switch_step(context: AttemptContext, choices: Sequence[Choice], endpoints: E
         took_effect = current and current.recovery_id == context.recovery.id and current.name == intent["name"]
         return {"endpoint": intent["name"]} if took_effect else None
 
-    return StepWork("switch", run, prepare, reconcile)
+    def undo(intent: JsonObject, result: JsonObject | None) -> StepWork | None:
+        before = str(intent["before"])
+        if result is None:
+            return None
+        return _return_step(context, Choice(before, urls[before], None), endpoints) if before in urls else back_step(context, endpoints)
+
+    return StepWork("switch", run, prepare, reconcile, undo=undo)
+
+
+def _return_step(context: AttemptContext, before: Choice, endpoints: Endpoints) -> StepWork:
+    """Return the step that sends callers to the backup that an earlier mitigation had sent them to."""
+    service = context.service.name
+
+    def run(_intent: JsonObject) -> JsonObject:
+        context.guard()
+        if not endpoints.switch(Endpoint(service, before.name, before.url, context.clock(), context.recovery.id, context.fence)):
+            raise StepFailed(f"a newer switch of '{service}' is in force; it was left alone")
+        return {"endpoint": before.name}
+
+    def reconcile(_intent: JsonObject) -> JsonObject | None:
+        current = endpoints.current(service)
+        return {"endpoint": before.name} if current and current.name == before.name else None
+
+    return StepWork("switch_back", run, reconcile=reconcile)
 
 
 def back_step(context: AttemptContext, endpoints: Endpoints) -> StepWork:

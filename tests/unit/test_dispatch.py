@@ -1,6 +1,7 @@
 """What is sent, and what becomes of it when the broker or the database is away."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from kombu.exceptions import OperationalError
 
+from recovery.config.fleet import Fleet, ServiceDeclaration
 from recovery.errors import StoreUnavailable
 from recovery.models import Failure, Outcome
 from recovery.ports import Done, Execute, Wait
@@ -33,7 +35,10 @@ class FakeApp:
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch) -> FakeApp:
     fake = FakeApp()
+    shop = ServiceDeclaration(name="shop", attempt_timeout=90, attempt_grace=30)
+    fleet = Fleet(version="v1", services={"shop": shop})
     monkeypatch.setattr(dispatch, "app", fake)
+    monkeypatch.setattr(dispatch, "platform", lambda: SimpleNamespace(fleet=lambda: fleet))
     return fake
 
 
@@ -44,6 +49,14 @@ def test_the_strategy_goes_to_its_queue_with_nothing_but_ids(app: FakeApp) -> No
     assert name == "strategy.restart"
     assert options["queue"] == "restart"
     assert options["kwargs"] == {"service": "shop", "recovery_id": "r-1", "attempt": 2}
+
+
+@pytest.mark.parametrize(("service", "seconds"), [("shop", 120), ("gone", 300)])
+def test_the_strategy_is_sent_with_the_hard_limit_of_its_service(app: FakeApp, service: str, seconds: float) -> None:
+    dispatch.obey(replace(EXECUTE, service=service))
+
+    [(_name, options)] = app.sent
+    assert options["time_limit"] == seconds
 
 
 def test_an_attempt_sent_twice_is_one_task(app: FakeApp) -> None:

@@ -12,19 +12,20 @@ from workers.wiring import platform
 
 logger = get_task_logger(__name__)
 
-SOFT_LIMIT = 600
-"""Seconds after which an attempt is told to end; its steps and its verification have shorter limits of their own."""
-HARD_LIMIT = 660
-"""Seconds after which its process is killed; the lease expires and the tick hands the attempt to another worker."""
+NO_SOFT_LIMIT = 0
+"""The soft limit is the engine's: Celery's would strike in the middle of a transaction, and drivers could swallow it."""
 
 
 def register(strategy: Strategy) -> Task:
     """Register the task `strategy.<name>` on the strategy's queue."""
     name = strategy.name
 
-    @app.task(name=f"strategy.{name}", queue=strategy.queue, soft_time_limit=SOFT_LIMIT, time_limit=HARD_LIMIT)  # type: ignore[untyped-decorator]
+    @app.task(name=f"strategy.{name}", queue=strategy.queue, soft_time_limit=NO_SOFT_LIMIT)  # type: ignore[untyped-decorator]
     def run(service: str, recovery_id: str, attempt: int) -> None:
-        """Run one attempt of a recovery, then see what comes next; whatever stops it halfway, the tick resumes it."""
+        """Run one attempt of a recovery, then see what comes next; whatever stops it halfway, the tick resumes it.
+
+        The hard limit comes with the message, from the service's declaration.
+        """
         try:
             if platform().executor.run(recovery_id, attempt) is not None:
                 obey(platform().coordinator.advance(recovery_id))
