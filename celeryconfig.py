@@ -30,15 +30,22 @@ broker_transport_options = (
         "client_name": "recovery",
     }
     if _settings.broker.startswith(("redis", "sentinel", "unix"))
-    else {"confirm_publish": True}  # other brokers know none of the above
+    else {"confirm_publish": True}  # sent means that the broker has it; RabbitMQ knows none of the above
 )
 
 # --- queues: each has its own workers, so that a flood on one starves no other ---
 
-task_queues = tuple(Queue(name, Exchange(name), routing_key=name) for name in QUEUES)  # else they would share one exchange and key
+_rabbit = _settings.broker.startswith(("amqp", "pyamqp"))
+_quorum = {
+    "x-queue-type": "quorum",  # survives the loss of a node, and gives a dead worker's messages back at once
+    "x-delivery-limit": 20,  # a message that takes down whoever reads it is dropped then; the recovery's row stays
+}
+task_queues = tuple(  # each with its own exchange: else they would share one exchange and key
+    Queue(name, Exchange(name), routing_key=name, queue_arguments=_quorum if _rabbit else None) for name in QUEUES
+)
 task_create_missing_queues = False  # a mistyped queue is an error, not a queue that nobody reads
 task_default_queue = "maintenance"
-task_default_priority = 6  # on Redis a task without priority would be the most urgent of all
+task_default_priority = None if _rabbit else 6  # on Redis a task without priority would be the most urgent of all
 task_routes = {
     "recovery.*": {"queue": "failures"},
     "health.*": {"queue": "health"},
@@ -65,6 +72,7 @@ timezone = "UTC"
 
 # --- workers ---
 
+worker_consumer = "workers.consumer:Consumer"  # RabbitMQ need not keep what only Celery's ETAs want
 worker_prefetch_multiplier = 1  # a recovery must not wait behind another in one busy process
 worker_max_tasks_per_child = 1_000  # bounds leaks of third-party drivers
 worker_max_memory_per_child = 200_000  # KiB

@@ -10,6 +10,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tests.servers.rooms import REDIS, own_redis
 from tests.support import ValkeyServer
 
 
@@ -44,16 +45,21 @@ def valkey_server() -> Iterator[ValkeyServer]:
 
 
 @pytest.fixture(scope="session")
-def valkey_url(valkey_server: ValkeyServer) -> str:
-    """The `unix://` URL of the shared Valkey; its contents are whatever the tests before left, see `redis_client`."""
-    return valkey_server.url
+def valkey_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of the shared Valkey, or of a room on `RECOVERY_TEST_REDIS`; its contents are whatever the tests before left."""
+    if REDIS:
+        with own_redis() as url:
+            yield url
+    else:
+        server: ValkeyServer = request.getfixturevalue("valkey_server")
+        yield server.url
 
 
 @pytest.fixture
 def redis_client(valkey_url: str) -> Iterator[redis.Redis]:
     """A client of the shared Valkey, emptied before the test."""
     client = redis.Redis.from_url(valkey_url, decode_responses=False, retry=Retry(NoBackoff(), 0), socket_timeout=5.0)
-    client.flushall()
+    client.flushdb()
     yield client
     client.close()
 

@@ -1,5 +1,6 @@
 """A running platform with patients, for acceptance tests and benchmarks: real processes in a folder of their own.
 
+It uses SQLite and its embedded Valkey, or rooms of its own on the servers that the environment names, see `tests/servers/rooms.py`.
 Every process carries a marker in its environment, so that the end of a stage can prove that nothing is left.
 """
 
@@ -18,14 +19,17 @@ from typing import Any, Self
 
 import psutil
 from celery import Celery
+from kombu import Queue
 from redis import Redis
 
+from celeryconfig import QUEUES
 from recovery.history import History, Story
 from recovery.models import Recovery, Status
 from recovery.settings import Settings
 from recovery.store.connect import connect
 from recovery.store.engine import dispose
 from recovery.store.sql import SqlStore
+from tests.servers.rooms import BROKER, POSTGRES, REDIS, own_broker, own_database, own_redis
 from tests.sickbed import Patient
 from tests.support import eventually, free_port
 
@@ -38,7 +42,7 @@ UP = ("-c", "from workers.cli import main; main()", "up")
 
 
 class Stage:
-    """One platform on an embedded Valkey and SQLite, with the patients it looks after.
+    """One platform with the patients it looks after.
 
     Args:
         patients: started before the platform; each becomes a service in `recovery.toml`.
@@ -52,10 +56,17 @@ class Stage:
         self.patients = {patient.name: patient for patient in patients}
         self.config = self.folder / "recovery.toml"
         self.log = self.folder / "platform.log"
-        self.settings = Settings(data_dir=self.folder / "data", config=self.config)
+        self._rooms = contextlib.ExitStack()
+        urls: dict[str, Any] = {
+            "database_url": self._rooms.enter_context(own_database()) if POSTGRES else None,
+            "redis_url": self._rooms.enter_context(own_redis()) if REDIS else None,
+            "broker_url": self._rooms.enter_context(own_broker()) if BROKER else None,
+        }
+        self.settings = Settings(data_dir=self.folder / "data", config=self.config, **urls)
         self.marker = f"{self.folder.name}-{os.urandom(4).hex()}"
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("RECOVERY_", "FLOWER_", "CELERY_"))}
         own = {"RECOVERY_DATA_DIR": str(self.settings.home), "RECOVERY_CONFIG": str(self.config), "PYTHONPATH": str(ROOT)}
+        own |= {f"RECOVERY_{name.upper()}": url for name, url in urls.items() if url}
         self.environ = kept | own | {"RECOVERY_FLOWER_PORT": str(free_port()), MARKER: self.marker} | environ
         self.toml = toml
         self._up = up
@@ -124,6 +135,7 @@ class Stage:
         for survivor in left:
             survivor.kill()
         psutil.wait_procs(left, 10)
+        self._rooms.close()
         shutil.rmtree(self.folder, ignore_errors=True)
         assert not said, said
 
@@ -175,7 +187,9 @@ class Stage:
     @cached_property
     def _guest(self) -> Celery:
         guest = Celery("guest", broker=self.settings.broker, set_as_current=False)
-        guest.conf.update(broker_transport_options={"global_keyprefix": "recovery:celery:"}, task_ignore_result=True)
+        options = {} if self.settings.broker_url else {"global_keyprefix": "recovery:celery:"}
+        guest.conf.update(broker_transport_options=options, task_ignore_result=True)
+        guest.conf.task_queues = [Queue(name, no_declare=True) for name in QUEUES]  # a stranger does not know how they are made
         return guest
 
     @cached_property

@@ -28,6 +28,8 @@ TASK_TALK = frozenset({"celery.app.trace", "celery.worker.strategy"})
 NOISE = {
     "celery.beat": ("Scheduler: Sending due task", "beat pidbox:"),
     "celery.worker.consumer.consumer": ("Skipping prefetch count",),  # at each loss of the broker, on top of the line that tells it
+    "celery.worker.consumer.tasks": ("Global QoS is disabled",),  # at each start on RabbitMQ
+    "celery.app.base": ("Direct exchanges are not supported",),  # see workers/consumer.py
     "celery.worker.consumer.mingle": ("mingle:",),
     "celery.worker.consumer.gossip": ("missed heartbeat", "sync with"),
     "celery.worker.pidbox": ("pidbox:",),

@@ -263,7 +263,7 @@ def test_every_change_of_state_is_pushed_with_the_state(redis_client: Redis) -> 
 def test_the_version_rises_even_when_redis_lost_its_data(redis_client: Redis) -> None:
     shared = SharedCircuits(redis_client)
     before, _ = shared.record("gateway", OPTIONS, "failed")
-    redis_client.flushall()
+    redis_client.flushdb()
 
     after, _ = shared.record("gateway", OPTIONS, "failed")
 

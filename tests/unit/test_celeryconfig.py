@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 from celery.app.defaults import NAMESPACES, flatten
+from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.transport.redis import Channel
 
 import celeryconfig
 from workers.celery import app
+from workers.consumer import UNWANTED, Consumer
 from workers.locate import beside
 
 QUEUES = {"restart", "cache_rebuild", "degrade", "backup_fallback", "circuit_reset", "failures", "health", "alerts", "maintenance"}
@@ -102,3 +104,31 @@ def test_the_app_is_not_in_need_of_a_configuration_file(tmp_path: Path) -> None:
 
     assert done.stdout.strip() == "True", done.stderr
     assert not (tmp_path / ".recovery").exists()
+
+
+def asked(program: str, broker: str) -> str:
+    """Return what `program` prints about the app in a process that uses `broker`."""
+    environ = os.environ | {"PYTHONPATH": str(Path(celeryconfig.__file__).parent), "RECOVERY_BROKER_URL": broker}
+    return subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_rabbitmq_gets_quorum_queues_confirms_and_nothing_that_only_redis_knows() -> None:
+    program = (
+        "from workers.celery import app; queues = app.amqp.queues.values(); "
+        "print({tuple(sorted(queue.queue_arguments.items())) for queue in queues}, len(queues)); "
+        "print(app.conf.broker_transport_options, app.conf.task_default_priority)"
+    )
+
+    assert asked(program, "amqp://guest@127.0.0.1//").splitlines() == [
+        "{(('x-delivery-limit', 20), ('x-queue-type', 'quorum'))} 9",
+        "{'confirm_publish': True} None",
+    ]
+
+
+def test_no_worker_keeps_queues_for_delayed_messages_on_rabbitmq() -> None:
+    steps = {step if isinstance(step, str) else step.name for step in Consumer.Blueprint.default_steps}
+
+    assert app.conf.worker_consumer == "workers.consumer:Consumer"
+    assert UNWANTED in CeleryConsumer.Blueprint.default_steps, "Celery still has it, so it must still be left out"
+    assert UNWANTED not in steps
+    assert len(steps) == len(CeleryConsumer.Blueprint.default_steps) - 1

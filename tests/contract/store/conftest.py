@@ -1,6 +1,5 @@
 """Every test of this folder runs on each store: in memory, on SQLite, and on PostgreSQL if `RECOVERY_TEST_POSTGRES` names one."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +13,8 @@ from recovery.store.memory import MemoryStore
 from recovery.store.migrate import migrate
 from recovery.store.schema import metadata
 from recovery.store.sql import SqlStore
+from tests.servers.rooms import POSTGRES, own_database
 
-POSTGRES = os.environ.get("RECOVERY_TEST_POSTGRES", "")
 SQL = ["sqlite", "postgresql"] if POSTGRES else ["sqlite"]
 
 
@@ -28,10 +27,11 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def migrated_postgres() -> str:
-    """The PostgreSQL that the environment names, at head."""
-    migrate(POSTGRES)
-    return POSTGRES
+def migrated_postgres() -> Iterator[str]:
+    """A database at head on the PostgreSQL that the environment names."""
+    with own_database() as url:
+        migrate(url)
+        yield url
 
 
 @pytest.fixture
