@@ -84,6 +84,7 @@ class World:
         self.now = datetime(2026, 1, 1, 12, tzinfo=UTC)
         self.ledger: list[str] = []
         self.healthy = True
+        self.blind: str | None = None
         self.store = MemoryStore()
         self.cooldowns = MemoryCooldowns(self.clock)
         self.strategies = {name: FakeStrategy(name, self.ledger, holds=900.0 if name == "degrade" else None) for name in strategies}
@@ -101,9 +102,9 @@ class World:
         """Let everything work on `store` from now on."""
         self.at_work = store
         self.desk = Desk(store, self.registry, lambda: self.fleet, self.clock, later=("scale",))
-        self.coordinator = Coordinator(store, self.cooldowns, self.registry, lambda: self.fleet, self.clock)
+        self.coordinator = Coordinator(store, self.cooldowns, self.registry, lambda: self.fleet, self.clock, lambda *_: self.blind)
         self.executor = self.worker("worker-1")
-        self.reaper = Reaper(store, self.coordinator, self.registry, self.clock)
+        self.reaper = Reaper(store, self.coordinator, self.registry, lambda: self.fleet, self.clock)
 
     def clock(self) -> datetime:
         return self.now

@@ -1,33 +1,79 @@
 """What the guards look at: recorded facts, gathered once per decision, with the numbers that a Decision row keeps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from recovery.config.fleet import Fleet, ServiceDeclaration
-from recovery.models import Action, Attempt, AttemptState, Failure, Kind, Outcome, Recovery, ServiceState, Status
+from recovery.decide.budget import BUDGET
+from recovery.models import (
+    Action,
+    Approval,
+    Attempt,
+    AttemptState,
+    Autonomy,
+    Failure,
+    Kind,
+    Load,
+    Outcome,
+    Recovery,
+    RecoveryState,
+    ServiceState,
+    Silence,
+    Status,
+)
 from recovery.ports import Cooldowns, Store
+from recovery.watch.sight import blindness
 
 LOOK_BACK = timedelta(days=1)
-"""Attempts older than this never count against a service."""
+"""Attempts older than this never count against the attempt cap."""
+
+Sight = Callable[[Mapping[str, ServiceState], Fleet, datetime], str | None]
+"""Says why the platform is blind, None when it sees."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything one decision rests on."""
+    """Everything one decision rests on: the configuration, what is installed, and what was recorded."""
 
     now: datetime
     fleet: Fleet
     service: ServiceDeclaration
+    installed: frozenset[str]
+    """Names of the strategies there are."""
     recovery: Recovery
     failure: Failure | None = None
     state: ServiceState | None = None
     """What the checks last said about the service."""
     dependencies: Mapping[str, Status] = field(default_factory=dict)
+    """How each service is that this one depends on, directly or not, nearest first."""
     past: Sequence[Attempt] = ()
-    """Attempts on the service within `LOOK_BACK`, oldest first, those of this recovery included."""
+    """Attempts on the service, oldest first, those of this recovery included."""
     locks: Mapping[str, float] = field(default_factory=dict)
-    """Seconds left of the cooldown lock of each strategy that has one."""
+    """Seconds left of the cooldown lock of each strategy that somebody else's attempt has locked."""
+    silences: Sequence[Silence] = ()
+    """Those that people put in force, or that will be."""
+    blind: str | None = None
+    """Why what the checks said is too old to act on; None: it is not."""
+    load: Load = field(default_factory=Load)
+    """What is under way over the fleet; looked up only for recoveries that the budget is about."""
+    approval: Approval | None = None
+
+    @property
+    def unasked(self) -> bool:
+        """Say whether the platform acts by itself here, and no person asked for it."""
+        return self.recovery.kind in UNASKED
+
+    @property
+    def restores(self) -> bool:
+        """Say whether this only takes away what a remedy left in place."""
+        planned = self.recovery.plan.attempts
+        return bool(planned) and all(attempt.action is Action.REVERT for attempt in planned)
+
+    @property
+    def tried(self) -> list[Attempt]:
+        """Return the attempts of this recovery, in order."""
+        return [attempt for attempt in self.past if attempt.recovery_id == self.recovery.id]
 
     def cooldown_left(self, strategy: str) -> float:
         """Return the seconds until `strategy` may run again: the lock's, or the history's if Redis lost the lock."""
@@ -37,21 +83,35 @@ class Facts:
         return max(self.locks.get(strategy, 0.0), by_history, 0.0)
 
     def counted_attempts(self, strategy: str) -> int:
-        """Return how often `strategy` ran since the service was last stable.
+        """Return how often `strategy` ran since the service was last stable, within `LOOK_BACK`.
 
         Not counted: mitigations, which are no cure to repeat, and what people asked for.
         """
-        since = self.state.stable_since if self.state else None
         return sum(
             1
-            for attempt in self.past
+            for attempt in self._since_stable(LOOK_BACK)
             if attempt.strategy == strategy
             and attempt.action is Action.APPLY
             and attempt.kind is Kind.AUTOMATIC
             and attempt.state is AttemptState.FINISHED
             and attempt.outcome is not Outcome.MITIGATED
-            and (since is None or attempt.created_at >= since)
         )
+
+    def vain_attempts(self, strategy: str) -> list[Attempt]:
+        """Return the attempts of `strategy` in a row, newest first, that did not help against this very failure.
+
+        Only those within `ineffective_memory` and since the service was last stable. One that could not act says nothing.
+        """
+        memory = timedelta(seconds=self.fleet.platform.ineffective_memory)
+        runs = [
+            attempt
+            for attempt in self._since_stable(memory)
+            if (attempt.strategy, attempt.fingerprint) == (strategy, self.recovery.fingerprint)
+            and attempt.action is Action.APPLY
+            and attempt.outcome in {Outcome.INEFFECTIVE, Outcome.RESOLVED, Outcome.MITIGATED}
+        ]
+        helped = max((place for place, attempt in enumerate(runs) if attempt.outcome is not Outcome.INEFFECTIVE), default=-1)
+        return runs[:helped:-1]
 
     def well_since(self) -> datetime | None:
         """Return since when the service is known to be healthy, by its checks or by a verified recovery; None if it is not."""
@@ -61,19 +121,70 @@ class Facts:
             known.append(self.state.since)
         return max(known) if known else None
 
+    def _since_stable(self, within: timedelta) -> list[Attempt]:
+        since = max(filter(None, (self.now - within, self.state.stable_since if self.state else None)))
+        return [attempt for attempt in self.past if attempt.created_at >= since]
 
-def gather(store: Store, cooldowns: Cooldowns, fleet: Fleet, recovery: Recovery, now: datetime) -> Facts:
-    """Read the facts for one decision about `recovery`; raises `StoreUnavailable` when they cannot be had."""
+
+UNASKED = frozenset({Kind.AUTOMATIC, Kind.SCHEDULED})
+
+
+def gather(
+    store: Store,
+    cooldowns: Cooldowns,
+    fleet: Fleet,
+    recovery: Recovery,
+    now: datetime,
+    installed: frozenset[str],
+    sight: Sight = blindness,
+) -> Facts:
+    """Read the facts for one decision about `recovery`; raises `StoreUnavailable` when they cannot be had.
+
+    Redis is asked for everything but emergencies: those must go on without it.
+    """
     service = fleet.services[recovery.service]
     states = store.service_states()
+    unasked = recovery.kind in UNASKED
     return Facts(
         now=now,
         fleet=fleet,
         service=service,
+        installed=installed,
         recovery=recovery,
         failure=store.latest_failure(recovery.id),
         state=states.get(service.name),
-        dependencies={name: states[name].status if name in states else Status.UNKNOWN for name in service.depends_on},
-        past=store.attempts_of(service.name, now - LOOK_BACK),
-        locks=cooldowns.remaining(service.name, [attempt.strategy for attempt in recovery.plan.attempts]),
+        dependencies={name: states[name].status if name in states else Status.UNKNOWN for name in fleet.roots(service.name)},
+        past=store.attempts_of(service.name, _horizon(fleet, service, recovery, now)),
+        locks={} if recovery.kind is Kind.EMERGENCY else _locks_of_others(cooldowns, recovery),
+        silences=store.silences(now),
+        blind=sight(states, fleet, now),
+        load=_load(store, fleet, recovery, now) if unasked and recovery.state is not RecoveryState.IN_PROGRESS else Load(),
+        approval=store.approval(recovery.id) if unasked and _may_be_asked(fleet, service) else None,
     )
+
+
+def lock_holder(recovery: Recovery, number: int) -> str:
+    """Return the name under which attempt `number` of a recovery holds a cooldown lock."""
+    return f"{recovery.id}:{number}"
+
+
+def _locks_of_others(cooldowns: Cooldowns, recovery: Recovery) -> dict[str, float]:
+    """A lock that this recovery took for its next attempt just before its process died is no objection to that attempt."""
+    mine = lock_holder(recovery, recovery.attempt + 1)
+    left = cooldowns.remaining(recovery.service, [attempt.strategy for attempt in recovery.plan.attempts])
+    return {name: seconds for name, seconds in left.items() if not cooldowns.acquire(recovery.service, name, mine, seconds)}
+
+
+def _horizon(fleet: Fleet, service: ServiceDeclaration, recovery: Recovery, now: datetime) -> datetime:
+    """Return how far back attempts matter to any guard."""
+    cooldowns = (fleet.cooldown(service.name, attempt.strategy) for attempt in recovery.plan.attempts)
+    seconds = max(LOOK_BACK.total_seconds(), fleet.platform.ineffective_memory, *cooldowns)
+    return min(now - timedelta(seconds=seconds), recovery.created_at)
+
+
+def _load(store: Store, fleet: Fleet, recovery: Recovery, now: datetime) -> Load:
+    return store.load(recovery, BUDGET, now - timedelta(seconds=fleet.platform.budget.window))
+
+
+def _may_be_asked(fleet: Fleet, service: ServiceDeclaration) -> bool:
+    return bool(service.approve) or fleet.autonomy(service.name) is Autonomy.APPROVE

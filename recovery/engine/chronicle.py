@@ -8,7 +8,7 @@ from recovery.models import Choice, Decision, Event
 
 log = structlog.get_logger("recovery")
 
-ALARMING = frozenset({"recovery:failed"})
+ALARMING = frozenset({"recovery:failed", "recovery:approval_requested", "recovery:suggested", "platform:storm_began"})
 """Events that an operator must not overlook."""
 TOLD = frozenset({Choice.SKIP, Choice.SUPPRESS, Choice.ESCALATE})
 """Decisions that explain why something else happens than the plan's first choice. Others are events, or repeat every second."""

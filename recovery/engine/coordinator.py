@@ -8,18 +8,22 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from recovery.config.fleet import Fleet
-from recovery.decide.facts import Facts, gather
-from recovery.decide.guards import cooling, object_to_service
+from recovery.decide.facts import Facts, Sight, gather, lock_holder
+from recovery.decide.judgement import Judgement, judge
 from recovery.engine import moves
 from recovery.engine.chronicle import tell
 from recovery.engine.moves import Move
 from recovery.errors import RecoveryNotFound
-from recovery.models import Action, Attempt, AttemptState, Choice, Mitigation, Outcome, PlannedAttempt, Recovery
+from recovery.models import Action, Attempt, AttemptState, Kind, Mitigation, Outcome, PlannedAttempt, Recovery
 from recovery.ports import Clock, Cooldowns, Directive, Done, Store, Strategy, Wait
 from recovery.registry import Registry
+from recovery.watch.sight import blindness
 
 RESEND_AFTER = timedelta(seconds=10)
 """How long a strategy task may lie in its queue before it is sent again; a second copy finds the lease taken and does nothing."""
+
+MOMENT = 0.001
+"""Seconds that a cooldown lock is taken to last whose end came while it was asked for."""
 
 DONE_WELL = frozenset({Outcome.RESOLVED, Outcome.MITIGATED, Outcome.UNKNOWN})
 
@@ -33,16 +37,24 @@ class Coordinator:
         strategies: every strategy there is.
         fleet: returns the configuration in force.
         clock: returns the current time.
+        sight: says why the platform is blind, if it is.
     """
 
     def __init__(
-        self, store: Store, cooldowns: Cooldowns, strategies: Registry[Strategy], fleet: Callable[[], Fleet], clock: Clock
+        self,
+        store: Store,
+        cooldowns: Cooldowns,
+        strategies: Registry[Strategy],
+        fleet: Callable[[], Fleet],
+        clock: Clock,
+        sight: Sight = blindness,
     ) -> None:
         self._store = store
         self._cooldowns = cooldowns
         self._strategies = strategies
         self._fleet = fleet
         self._clock = clock
+        self._sight = sight
 
     def advance(self, recovery_id: str) -> Directive:
         """Make at most one transition of a recovery and return what to do next.
@@ -70,10 +82,16 @@ class Coordinator:
             events=move.events,
             mitigation=move.mitigation,
             ended=move.ended,
+            approval=move.approval,
+            basis=move.basis,
+            quota=move.quota,
+            now=now,
         )
         if stored is not None:
             tell(move.events, move.decisions)
             return move.directive
+        if move.attempt is not None and move.attempt.number > before.attempt:
+            self._give_back(before.id, move.attempt)
         return Wait(before.id, now)
 
     def _next(self, recovery: Recovery, now: datetime) -> Move | None:
@@ -90,48 +108,50 @@ class Coordinator:
         fleet = self._fleet()
         if recovery.service not in fleet.services:
             return moves.cancel(recovery, None, f"{recovery.service} is no longer declared", now, timedelta())
-        facts = gather(self._store, self._cooldowns, fleet, recovery, now)
+        facts = gather(self._store, self._cooldowns, fleet, recovery, now, frozenset(self._strategies), self._sight)
         last = attempts[-1] if attempts else None
         if last and last.outcome in DONE_WELL:
             known = last.strategy in self._strategies
             return moves.succeed(facts, last, self._strategies[last.strategy].mitigates_for(facts.service) if known else None)
         if recovery.cancel_requested:
             return self._cancelled(recovery, last, now)
-        verdict = object_to_service(facts)
-        if verdict and verdict.choice is Choice.DELAY and verdict.until:
-            return moves.wait(recovery, verdict.until, [verdict.decision(facts)], verdict.reason)
-        if verdict:
-            return moves.suppress(facts, verdict)
-        return self._choose(facts, attempts)
+        judged, judgement = self._judge(facts)
+        return moves.follow(judged, judgement, now + RESEND_AFTER)
 
-    def _choose(self, facts: Facts, attempts: list[Attempt]) -> Move:
-        chosen = moves.choose(facts, attempts, self._strategies)
-        if chosen.planned is not None:
-            number = len(attempts) + 1
-            left = self._lock(facts, chosen.planned, number)
+    def _judge(self, facts: Facts) -> tuple[Facts, Judgement]:
+        """Judge, and take the cooldown lock of what may run. A lock that somebody else took meanwhile is one more fact."""
+        while True:
+            judgement = judge(facts)
+            if judgement.planned is None:
+                return facts, judgement
+            left = self._lock(facts, judgement.planned)
             if left is None:
-                return moves.start(facts, chosen.planned, number, facts.now + RESEND_AFTER, chosen.decisions)
-            verdict = cooling(facts, chosen.planned, left)
-            return moves.wait(
-                facts.recovery, facts.now, [*chosen.decisions, verdict.decision(facts, chosen.planned.strategy)], verdict.reason
-            )
-        if chosen.again_at is not None:
-            return moves.wait(facts.recovery, chosen.again_at, chosen.decisions, chosen.skipped[0].reason)
-        return moves.exhaust(facts, attempts, chosen.decisions)
+                return facts, judgement
+            facts = replace(facts, locks={**facts.locks, judgement.planned.strategy: max(left, MOMENT)})
 
-    def _lock(self, facts: Facts, planned: PlannedAttempt, number: int) -> float | None:
+    def _lock(self, facts: Facts, planned: PlannedAttempt) -> float | None:
         """Take the cooldown lock; return None if we have it or need none, else the seconds it is taken for."""
-        service, strategy, holder = facts.service.name, planned.strategy, f"{facts.recovery.id}:{number}"
+        service, strategy = facts.service.name, planned.strategy
         seconds = facts.fleet.cooldown(service, strategy)
-        free = facts.recovery.force or planned.action is Action.REVERT or seconds <= 0
-        if free or self._cooldowns.acquire(service, strategy, holder, seconds):
+        free = facts.recovery.force or facts.recovery.kind is Kind.EMERGENCY or planned.action is Action.REVERT or seconds <= 0
+        if free or self._cooldowns.acquire(service, strategy, lock_holder(facts.recovery, len(facts.tried) + 1), seconds):
             return None
         return self._cooldowns.remaining(service, [strategy]).get(strategy, 0.0)
+
+    def _give_back(self, recovery_id: str, attempt: Attempt) -> None:
+        """Free the lock of an attempt that could not begin, unless whoever was faster began the same one."""
+        recovery = self._store.recovery(recovery_id)
+        if recovery is not None and recovery.attempt < attempt.number:
+            self._unlock(recovery, attempt)
+
+    def _unlock(self, recovery: Recovery, attempt: Attempt) -> None:
+        if recovery.kind is not Kind.EMERGENCY:
+            self._cooldowns.release(recovery.service, attempt.strategy, lock_holder(recovery, attempt.number))
 
     def _resend(self, recovery: Recovery, current: Attempt, now: datetime) -> Move | None:
         """The attempt was sent and nobody took it up yet."""
         if recovery.cancel_requested:
-            self._cooldowns.release(recovery.service, current.strategy, f"{recovery.id}:{current.number}")
+            self._unlock(recovery, current)
             return self._cancelled(recovery, current, now)
         if recovery.due_at and recovery.due_at > now:
             return None

@@ -1,26 +1,39 @@
 """The transitions of a recovery as values: what the row becomes, which rows go with it, and what to do next. Pure.
 
-pending -> in_progress -> succeeded | failed
-   |            |
-   +------------+-------> cancelled | suppressed
+pending <---> awaiting_approval
+   |   ^         |
+   v   |         v
+ in_progress <---+
+   |
+   +---> succeeded | failed
+
+Every open state may also go to `cancelled` or `suppressed`, and `pending` to `failed` when there is nothing to try. A recovery
+is `in_progress` while something runs; one that is held between two attempts is `pending` again and gives its place in the
+action budget back.
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from recovery.decide import budget
 from recovery.decide.facts import Facts
-from recovery.decide.guards import Verdict, not_installed, object_to_strategy
+from recovery.decide.guards import Verdict
+from recovery.decide.judgement import Judgement
+from recovery.decide.record import basis_of
 from recovery.models import (
     Action,
+    Approval,
     Attempt,
     AttemptState,
-    Choice,
+    Basis,
     Decision,
     Event,
+    JsonObject,
     Mitigation,
     Outcome,
     PlannedAttempt,
+    Quota,
     Recovery,
     RecoveryState,
 )
@@ -41,23 +54,33 @@ class Move:
     events: Sequence[Event] = ()
     mitigation: Mitigation | None = None
     ended: Mitigation | None = None
+    approval: Approval | None = None
+    """A question to put to people."""
+    basis: Basis | None = None
+    quota: Quota | None = None
+    """What must leave room for it, or nothing is written."""
 
 
-def wait(recovery: Recovery, until: datetime, decisions: Sequence[Decision] = (), reason: str = "") -> Move:
-    """Stay open and look again at `until`."""
-    after = replace(recovery, due_at=until, reason=reason or recovery.reason)
-    return Move(after, Wait(recovery.id, until), decisions=decisions)
+def wait(recovery: Recovery, until: datetime, reason: str = "") -> Move:
+    """Stay as it is and look again at `until`."""
+    return Move(replace(recovery, due_at=until, reason=reason or recovery.reason), Wait(recovery.id, until))
 
 
 def send(recovery: Recovery, attempt: Attempt, again_at: datetime) -> Move:
     """Send the strategy task of `attempt`; if nobody took it up by `again_at`, the tick sends it again."""
     directive = Execute(recovery.id, recovery.service, attempt.strategy, attempt.queue, attempt.number)
-    return Move(replace(recovery, due_at=again_at), directive, attempt)
+    return Move(replace(recovery, due_at=again_at, held_by=""), directive, attempt)
 
 
-def start(facts: Facts, planned: PlannedAttempt, number: int, again_at: datetime, decisions: Sequence[Decision]) -> Move:
-    """Begin attempt `number` with `planned`."""
-    recovery, now = facts.recovery, facts.now
+def follow(facts: Facts, judgement: Judgement, again_at: datetime) -> Move:
+    """Do what was judged: begin an attempt, wait, or close. What it rested on is kept with it."""
+    move = _begin(facts, judgement.planned, again_at) if judgement.planned else _stop(facts, judgement.verdict)
+    return replace(move, decisions=judgement.decisions, basis=basis_of(facts, judgement))
+
+
+def _begin(facts: Facts, planned: PlannedAttempt, again_at: datetime) -> Move:
+    """Begin the next attempt. What nobody asked for needs room in the budget, unless it has its place already."""
+    recovery, now, number = facts.recovery, facts.now, len(facts.tried) + 1
     attempt = Attempt(
         recovery_id=recovery.id,
         number=number,
@@ -68,6 +91,7 @@ def start(facts: Facts, planned: PlannedAttempt, number: int, again_at: datetime
         state=AttemptState.QUEUED,
         created_at=now,
         kind=recovery.kind,
+        fingerprint=recovery.fingerprint,
     )
     after = replace(
         recovery,
@@ -76,30 +100,53 @@ def start(facts: Facts, planned: PlannedAttempt, number: int, again_at: datetime
         started_at=recovery.started_at or now,
         reason=f"attempt {number}: {planned.strategy}",
     )
-    act = Decision(
-        service=recovery.service,
-        choice=Choice.ACT,
-        guard="all_clear",
-        reason=f"{planned.strategy}: {planned.why}; no guard objects",
-        at=now,
-        recovery_id=recovery.id,
-        strategy=planned.strategy,
-        failure_id=facts.failure.id if facts.failure else None,
-        facts={"attempt": number, "estimated_seconds": recovery.plan.estimated_seconds},
-    )
     name = "recovery:started" if number == 1 else "recovery:action"
     happened = Event(
         name, now, recovery.service, recovery.id, {"strategy": planned.strategy, "attempt": number, "category": str(recovery.category)}
     )
-    return replace(send(after, attempt, again_at), decisions=(*decisions, act), events=(happened,))
+    limited = facts.unasked and recovery.state is not RecoveryState.IN_PROGRESS
+    quota = budget.quota(facts.fleet, facts.load, now) if limited else None
+    return replace(send(after, attempt, again_at), events=(happened,), quota=quota)
 
 
-def suppress(facts: Facts, verdict: Verdict) -> Move:
+def _stop(facts: Facts, verdict: Verdict | None) -> Move:
+    assert verdict is not None, "a judgement without a strategy to run says what happens instead"
+    if verdict.state.is_open:
+        return _hold(facts, verdict)
+    return _exhaust(facts, verdict) if verdict.state is RecoveryState.FAILED else _leave(facts, verdict)
+
+
+def _hold(facts: Facts, verdict: Verdict) -> Move:
+    """Wait, in the name of a guard, and ask people if it says so."""
+    until = verdict.look_at(facts.now)
+    after = replace(facts.recovery, state=verdict.state, due_at=until, reason=verdict.reason, held_by=verdict.guard)
+    asks = verdict.state is RecoveryState.AWAITING_APPROVAL and facts.approval is None
+    question = Approval(facts.recovery.id, facts.now, verdict.until) if asks and verdict.until else None
+    return Move(after, Wait(facts.recovery.id, until), events=_told(facts, verdict), approval=question)
+
+
+def _leave(facts: Facts, verdict: Verdict) -> Move:
     """Close without acting, because a guard objects."""
     quiet = verdict.until or facts.now + timedelta(seconds=facts.fleet.platform.retry_failed_after)
     after = replace(facts.recovery, quiet_until=quiet if verdict.quiet else None)
-    closed = close(after, RecoveryState.SUPPRESSED, None, verdict.reason, facts.now)
-    return replace(closed, decisions=(verdict.decision(facts),))
+    closed = close(after, verdict.state, None, verdict.reason, facts.now)
+    return replace(closed, events=(*_told(facts, verdict), *closed.events))
+
+
+def _exhaust(facts: Facts, verdict: Verdict) -> Move:
+    """Close as failed: nothing is left to try."""
+    tried = facts.tried
+    acted = any(attempt.outcome is Outcome.INEFFECTIVE for attempt in tried)
+    after = replace(facts.recovery, quiet_until=verdict.until)
+    closed = close(after, RecoveryState.FAILED, Outcome.INEFFECTIVE if acted else Outcome.FAILED, verdict.reason, facts.now)
+    return replace(closed, ended=_taken_away(tried[-1]) if tried else None)
+
+
+def _told(facts: Facts, verdict: Verdict) -> tuple[Event, ...]:
+    if not verdict.event:
+        return ()
+    data: JsonObject = {**verdict.numbers, "reason": verdict.reason}
+    return (Event(verdict.event, facts.now, facts.service.name, facts.recovery.id, data),)
 
 
 def succeed(facts: Facts, attempt: Attempt, holds_for: float | None) -> Move:
@@ -113,42 +160,6 @@ def succeed(facts: Facts, attempt: Attempt, holds_for: float | None) -> Move:
     after = replace(recovery, quiet_until=until - timedelta(seconds=holds_for * RENEW_BEFORE_END))
     put = Mitigation(recovery.service, attempt.strategy, recovery.id, now, until)
     return replace(close(after, RecoveryState.SUCCEEDED, outcome, attempt.reason, now), mitigation=put)
-
-
-def exhaust(facts: Facts, attempts: Sequence[Attempt], decisions: Sequence[Decision]) -> Move:
-    """Close as failed: nothing is left to try."""
-    recovery, now = facts.recovery, facts.now
-    acted = any(attempt.outcome is Outcome.INEFFECTIVE for attempt in attempts)
-    tried = ", ".join(f"{attempt.strategy} ({attempt.outcome})" for attempt in attempts)
-    left_out = "; ".join(f"{left.strategy}: {left.why}" for left in recovery.plan.left_out)
-    skipped = "; ".join(decision.reason for decision in decisions)
-    parts = [
-        f"tried {tried}" if tried else "nothing could be tried",
-        f"left out: {left_out}" if left_out else "",
-        f"held back: {skipped}" if skipped else "",
-    ]
-    reason = "; ".join(part for part in parts if part)
-    escalate = Decision(
-        service=recovery.service,
-        choice=Choice.ESCALATE,
-        guard="plan_exhausted",
-        reason=f"needs a person: {reason}",
-        at=now,
-        recovery_id=recovery.id,
-        failure_id=facts.failure.id if facts.failure else None,
-        facts={"attempts": len(attempts), "planned": len(recovery.plan.attempts)},
-        until=now + _pause_after_failure(facts, attempts, decisions),
-    )
-    after = replace(recovery, quiet_until=escalate.until)
-    closed = close(after, RecoveryState.FAILED, Outcome.INEFFECTIVE if acted else Outcome.FAILED, reason, now)
-    return replace(closed, decisions=(*decisions, escalate), ended=_taken_away(attempts[-1]) if attempts else None)
-
-
-def _pause_after_failure(facts: Facts, attempts: Sequence[Attempt], held_back: Sequence[Decision]) -> timedelta:
-    """Where every strategy has reached its cap, nothing can change before the service could have been stable for long enough."""
-    platform = facts.fleet.platform
-    capped = not attempts and bool(held_back) and all(decision.guard == "attempt_cap" for decision in held_back)
-    return timedelta(seconds=max(platform.retry_failed_after, platform.stable_after if capped else 0.0))
 
 
 def _taken_away(attempt: Attempt) -> Mitigation | None:
@@ -168,7 +179,7 @@ def cancel(recovery: Recovery, attempt: Attempt | None, reason: str, now: dateti
 
 def close(recovery: Recovery, state: RecoveryState, outcome: Outcome | None, reason: str, now: datetime) -> Move:
     """Close in `state`, with the event that says so."""
-    after = replace(recovery, state=state, outcome=outcome, reason=reason, due_at=None, finished_at=now)
+    after = replace(recovery, state=state, outcome=outcome, reason=reason, due_at=None, held_by="", finished_at=now)
     seconds = round((now - recovery.first_evidence_at).total_seconds(), 3)
     happened = Event(
         f"recovery:{state}",
@@ -178,36 +189,3 @@ def close(recovery: Recovery, state: RecoveryState, outcome: Outcome | None, rea
         {"outcome": str(outcome) if outcome else None, "reason": reason, "recovery_seconds": seconds},
     )
     return Move(after, Done(recovery.id, outcome), events=(happened,))
-
-
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """What may run next, and why others may not."""
-
-    planned: PlannedAttempt | None
-    skipped: Sequence[Verdict] = ()
-    decisions: Sequence[Decision] = ()
-
-    @property
-    def again_at(self) -> datetime | None:
-        """Return when the first of the skipped strategies may run after all."""
-        return min((verdict.until for verdict in self.skipped if verdict.until), default=None)
-
-
-def choose(facts: Facts, tried: Sequence[Attempt], installed: Container[str]) -> Chosen:
-    """Return the first strategy of the plan that is `installed`, was not tried yet, and that no guard objects to."""
-    done = {attempt.strategy for attempt in tried if attempt.state is AttemptState.FINISHED}
-    skipped: list[tuple[str, Verdict]] = []
-    for planned in facts.recovery.plan.attempts:
-        if planned.strategy in done:
-            continue
-        verdict = object_to_strategy(facts, planned) if planned.strategy in installed else not_installed(planned)
-        if verdict is None:
-            return _chosen(facts, planned, skipped)
-        skipped.append((planned.strategy, verdict))
-    return _chosen(facts, None, skipped)
-
-
-def _chosen(facts: Facts, planned: PlannedAttempt | None, skipped: Sequence[tuple[str, Verdict]]) -> Chosen:
-    decisions = tuple(verdict.decision(facts, strategy) for strategy, verdict in skipped)
-    return Chosen(planned, tuple(verdict for _, verdict in skipped), decisions)

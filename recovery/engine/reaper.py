@@ -1,11 +1,18 @@
-"""Picks up what time has made due: unsent messages, waits that are over, leases that ran out, mitigations that ended. It never executes."""
+"""Picks up what time has made due: unsent messages, waits that are over, leases that ran out, mitigations that ended. It never executes.
 
+It also hands the room in the action budget to the most urgent of those that wait for it, and tells of storms.
+"""
+
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
 
+from recovery.config.fleet import Fleet
+from recovery.decide import budget
 from recovery.engine.coordinator import Coordinator
+from recovery.engine.storm import watch_storm
 from recovery.errors import StoreUnavailable
 from recovery.models import Event
 from recovery.ports import Clock, Directive, Store, Strategy
@@ -26,13 +33,17 @@ class Reaper:
         store: the authority.
         coordinator: makes the transitions.
         strategies: say which mitigations end by themselves.
+        fleet: returns the configuration in force.
         clock: returns the current time.
     """
 
-    def __init__(self, store: Store, coordinator: Coordinator, strategies: Registry[Strategy], clock: Clock) -> None:
+    def __init__(
+        self, store: Store, coordinator: Coordinator, strategies: Registry[Strategy], fleet: Callable[[], Fleet], clock: Clock
+    ) -> None:
         self._store = store
         self._coordinator = coordinator
         self._strategies = strategies
+        self._fleet = fleet
         self._clock = clock
 
     def tick(self) -> list[Directive]:
@@ -42,6 +53,7 @@ class Reaper:
         """
         now = self._clock()
         self._end_mitigations()
+        self._hand_out_room(now)
         directives: list[Directive] = []
         for recovery_id in self._store.due(now, BATCH):
             try:
@@ -58,7 +70,16 @@ class Reaper:
         """Look at a recovery that breaks less often, so that a crowd of them starves nobody."""
         recovery = self._store.recovery(recovery_id)
         if recovery is not None and recovery.state.is_open:
-            self._store.transition(recovery, replace(recovery, due_at=now + BROKEN_PAUSE))
+            self._store.transition(recovery, replace(recovery, due_at=now + BROKEN_PAUSE), now=now)
+
+    def _hand_out_room(self, now: datetime) -> None:
+        """Wake the most urgent of those that the budget holds, as many as it has room for; the rest costs nothing."""
+        fleet = self._fleet()
+        load = self._store.load(None, budget.BUDGET, now - timedelta(seconds=fleet.platform.budget.window))
+        watch_storm(self._store, fleet, load, now)
+        room = budget.free(fleet, load)
+        if room and load.ahead:
+            self._store.wake_held(budget.BUDGET, room, now)
 
     def _end_mitigations(self) -> None:
         """Forget mitigations that have ended by themselves; the others stay until a restore has taken them away."""

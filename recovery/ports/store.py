@@ -201,11 +201,11 @@ class RecoveryStore(Protocol):
         """
         ...
 
-    def load(self, recovery: Recovery, guard: str, since: datetime) -> Load:
+    def load(self, recovery: Recovery | None, guard: str, since: datetime) -> Load:
         """Return what is under way: recoveries in progress, open ones (manual and emergency left out), those begun at or after `since`.
 
         `ahead` counts the open recoveries held by `guard` that are more urgent than `recovery`: more severe, or as severe and
-        older (then by id).
+        older (then by id). For None it counts all that `guard` holds.
         """
         ...
 

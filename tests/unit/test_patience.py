@@ -65,7 +65,7 @@ def test_recoveries_that_break_do_not_starve_the_others() -> None:
 
 
 def test_a_tick_without_redis_asks_once_and_goes_on_when_it_is_back() -> None:
-    world = World("restart")
+    world = World("restart", platform={"budget": {"percent": 100, "storm_percent": 100}})
     names = crowd(world, 5)
     world.see("db", Status.HEALTHY)
     with patch.object(world.cooldowns, "remaining", side_effect=StoreUnavailable("no Redis")) as asked:

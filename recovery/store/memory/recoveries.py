@@ -80,7 +80,7 @@ class MemoryRecoveries(MemoryIntake, MemoryJournal):
                 tables.bases.append(basis)
             return result
 
-    def load(self, recovery: Recovery, guard: str, since: datetime) -> Load:
+    def load(self, recovery: Recovery | None, guard: str, since: datetime) -> Load:
         """Return what is under way over the fleet."""
         with self._tables.lock:
             rows = list(self._tables.recoveries.values())
@@ -89,7 +89,7 @@ class MemoryRecoveries(MemoryIntake, MemoryJournal):
             in_progress=sum(row.state is RecoveryState.IN_PROGRESS for row in open_now),
             open=sum(row.kind not in ASKED_FOR for row in open_now),
             begun=sum(row.started_at is not None and row.started_at >= since for row in rows),
-            ahead=sum(row.held_by == guard and urgency(row) < urgency(recovery) for row in open_now),
+            ahead=sum(row.held_by == guard and (recovery is None or urgency(row) < urgency(recovery)) for row in open_now),
         )
 
     def wake_held(self, guard: str, limit: int, now: datetime) -> int:

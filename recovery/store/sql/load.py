@@ -37,9 +37,12 @@ _WAKE_ALL = _WAKE.where(recoveries.c.held_by == bindparam("guard"))
 class SqlLoad(Room):
     """The part of `ports.RecoveryStore` that looks at all recoveries at once."""
 
-    def load(self, recovery: Recovery, guard: str, since: datetime) -> Load:
+    def load(self, recovery: Recovery | None, guard: str, since: datetime) -> Load:
         """Return what is under way over the fleet."""
-        me = {"rank": recovery.severity.rank, "created": recovery.created_at, "me": recovery.id}
+        if recovery is None:
+            me = {"rank": len(Severity), "created": since, "me": ""}  # nothing is less urgent
+        else:
+            me = {"rank": recovery.severity.rank, "created": recovery.created_at, "me": recovery.id}
         with self._reading() as connection:
             in_progress, open_now, more_urgent = connection.execute(_OPEN_NOW, {"guard": guard, **me}).one()
             begun = connection.execute(_BEGUN, {"since": since}).scalar_one()

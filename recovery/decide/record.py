@@ -1,0 +1,56 @@
+"""Writes down what a decision rested on, and reads it back, so that the decision can be made again."""
+
+from dataclasses import fields, replace
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter
+
+from recovery.config.fleet import Fleet
+from recovery.decide.facts import Facts
+from recovery.decide.judgement import Judgement
+from recovery.models import Basis, Decision, JsonObject, Recovery
+
+GIVEN = frozenset({"fleet", "service", "installed"})
+"""Not recorded: the configuration has a version, and a replay brings its own."""
+
+_TYPES = get_type_hints(Facts)
+_ADAPTERS: dict[str, TypeAdapter[Any]] = {one.name: TypeAdapter(_TYPES[one.name]) for one in fields(Facts) if one.name not in GIVEN}
+
+
+def basis_of(facts: Facts, judgement: Judgement) -> Basis:
+    """Return what is kept of a decision. Free text of reports is left out: no guard looks at it, and it may hold secrets."""
+    failure = facts.failure.model_copy(update={"message": "", "stack": None, "details": {}, "labels": {}}) if facts.failure else None
+    lean = replace(facts, failure=failure, recovery=replace(facts.recovery, message=""))
+    return Basis(
+        recovery_id=facts.recovery.id,
+        service=facts.service.name,
+        at=facts.now,
+        config_version=facts.fleet.version,
+        facts={name: adapter.dump_python(getattr(lean, name), mode="json") for name, adapter in _ADAPTERS.items()},
+        decisions=tuple(essence(decision) for decision in judgement.decisions),
+    )
+
+
+def essence(decision: Decision) -> JsonObject:
+    """Return what makes a decision the same as another one."""
+    return {
+        "choice": str(decision.choice),
+        "guard": decision.guard,
+        "strategy": decision.strategy,
+        "until": decision.until.isoformat() if decision.until else None,
+    }
+
+
+def facts_of(basis: Basis, fleet: Fleet, installed: frozenset[str]) -> Facts:
+    """Return the facts of a recorded decision under `fleet`, in which its service must be declared.
+
+    Raises pydantic's `ValidationError` for what another version recorded in another shape.
+    """
+    known = {name: adapter.validate_python(basis.facts[name]) for name, adapter in _ADAPTERS.items() if name in basis.facts}
+    return Facts(fleet=fleet, service=fleet.services[basis.service], installed=installed, **known)
+
+
+def recovery_of(basis: Basis) -> Recovery:
+    """Return the recovery as it was when the decision was made."""
+    found: Recovery = _ADAPTERS["recovery"].validate_python(basis.facts["recovery"])
+    return found
