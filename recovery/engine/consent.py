@@ -98,7 +98,7 @@ class Consent:
         asked = stands or self._store.approval(recovery.id)
         named = f"recovery {recovery.id[:8]} of {recovery.service}"
         if asked is None:
-            raise ApprovalRefused(f"{named} waits for nobody's answer: it is {recovery.state}")
+            raise ApprovalRefused(f"{named} asks nobody: it {'is' if recovery.state.is_open else 'ended as'} {_word(recovery.state)}")
         if asked.answer is not None and (asked.answered_by, asked.answered_at, asked.answer) != (by, now, answer):
             when = f" at {asked.answered_at:%H:%M:%S} UTC" if asked.answered_at else ""
             comment = f" ({asked.comment})" if asked.comment else ""
@@ -109,6 +109,10 @@ class Consent:
             raise ApprovalRefused(f"{named} is closed ({recovery.state}): there is nothing to answer any more")
         if stands.answer is None:
             raise ApprovalRefused(f"the question for {named} lapsed at {stands.until:%H:%M:%S} UTC; `recovery why {recovery.service}`")
+
+
+def _word(state: RecoveryState) -> str:
+    return str(state).replace("_", " ")
 
 
 def tidy(text: str, longest: int) -> str:

@@ -12,7 +12,7 @@ from recovery.engine.coordinator import Coordinator
 from recovery.engine.desk import Desk
 from recovery.engine.executor import Executor
 from recovery.errors import RecoveryError, RecoveryNotFound, ServiceBusy
-from recovery.models import AttemptState, Event, JsonObject, Kind, Lease, Plan, Recovery
+from recovery.models import Answer, AttemptState, Event, JsonObject, Kind, Lease, Plan, Recovery
 from recovery.ports import Clock, Done, Execute, Intake, Store
 
 LOOK_EVERY = 0.2
@@ -77,7 +77,7 @@ class Emergency:
                 accepted = self._desk.trigger(service, strategy, force=True, reason=message, kind=Kind.EMERGENCY)
                 if accepted.intake is Intake.OPENED:
                     return self._noted(accepted.recovery, by, reason)
-            elif _fits(standing, strategy):
+            elif self._fits(standing, strategy):
                 taken = self._take_over(standing, by)
                 if taken is not None:
                     return self._noted(taken, by, reason)
@@ -126,6 +126,14 @@ class Emergency:
         lease = self._store.lease_of(service)
         return lease if lease is not None and lease.until > self._clock() else None
 
+    def _fits(self, standing: Recovery, strategy: str | None) -> bool:
+        """Say whether an open recovery does what an emergency with `strategy` should do."""
+        asked = self._store.approval(standing.id)
+        is_rejected = asked is not None and asked.answer is Answer.REJECTED
+        if standing.cancel_requested or standing.dry_run or standing.plan.source == "restore" or is_rejected:
+            return False
+        return strategy is None or _only(standing.plan) == strategy
+
     def _take_over(self, standing: Recovery, by: str) -> Recovery | None:
         """Make the open recovery an emergency that is due now; None if somebody else changed it meanwhile."""
         now = self._clock()
@@ -159,13 +167,6 @@ class Emergency:
         if recovery is None:
             raise RecoveryNotFound(f"recovery {recovery_id} is not in the history any more", recovery_id=recovery_id)
         return recovery
-
-
-def _fits(standing: Recovery, strategy: str | None) -> bool:
-    """Say whether an open recovery does what an emergency with `strategy` should do."""
-    if standing.cancel_requested or standing.dry_run or standing.plan.source == "restore":
-        return False
-    return strategy is None or _only(standing.plan) == strategy
 
 
 def _only(plan: Plan) -> str | None:

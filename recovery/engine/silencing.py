@@ -99,7 +99,7 @@ class Silencing:
         return lifted
 
     def pause(self, by: str, reason: str) -> Silence:
-        """Turn the kill switch on: every automatic recovery waits until `resume`.
+        """Turn the kill switch on: every recovery but emergencies and what is forced waits until `resume`.
 
         Raises `PauseUnchanged` if it is on already, with who turned it.
         """

@@ -27,6 +27,7 @@ COMMANDS = {
     "show": "story",
     "why": "story",
     "stats": "past",
+    "replay": "replay",
     "watch": "live",
 }
 """Command -> the module here that defines it, in the order of the help page."""

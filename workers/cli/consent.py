@@ -33,11 +33,12 @@ def approve(*, recovery: str | None, reject: bool, by: str, comment: str, as_jso
     The first answer counts. Exit code 1 if somebody was faster, the question lapsed, or you may not answer.
     """
     from recovery.engine.consent import Consent
-    from workers.cli.direct import AWAY, fleet_of, nudge
+    from workers.cli.direct import AWAY, fleet_of, nudge, quieten
     from workers.cli.parts import Parts
     from workers.cli.render import print_json
     from workers.cli.story import find
 
+    quieten()
     parts = Parts()
     consent = Consent(parts.store, lambda: fleet_of(parts), utcnow)
     if recovery is None:

@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,14 @@ def by_option(command: click.decorators.FC) -> click.decorators.FC:
     return click.option("--by", default=os_user, show_default="the OS user", metavar="NAME", help="Who does this; goes into the history.")(
         command
     )
+
+
+def quieten() -> None:
+    """Keep the engine's log lines out of what a command says; errors still go to standard error."""
+    from recovery.settings import Settings
+    from workers import logs
+
+    logs.configure(Settings(log_level="ERROR"), stream=sys.stderr)
 
 
 def fleet_of(parts: "Parts") -> "Fleet":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from recovery.models import Recovery, utcnow
-from workers.cli.direct import by_option
+from workers.cli.direct import by_option, quieten
 
 if TYPE_CHECKING:
     from recovery.ports import Store
@@ -49,7 +49,7 @@ def emergency(*, service: str, strategy: str | None, yes: bool, reason: str, by:
     settings = Settings()
     if strategy is not None:
         require_strategy(strategy)
-    _quieten()
+    quieten()
     platform = _platform(settings)
     _require_service(platform, service)
     if not yes:
@@ -145,14 +145,6 @@ def _lines(store: "Store", recovery_id: str) -> list[str]:
         return [] if recovery is None else list(progress(recovery, store.attempts(recovery_id), store.steps(recovery_id)))
     except StoreUnavailable:
         return []  # the engine meets the same, and says so
-
-
-def _quieten() -> None:
-    """Keep the engine's log lines out of the progress; warnings go to standard error."""
-    from recovery.settings import Settings
-    from workers import logs
-
-    logs.configure(Settings(log_level="ERROR"), stream=sys.stderr)
 
 
 def _print_story(platform: "Platform", closed: Recovery) -> None:

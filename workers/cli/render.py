@@ -20,7 +20,7 @@ COLOURS = {
     **dict.fromkeys(("pending", "in_progress", "running", "started", "queued", "merge"), "cyan"),
 }
 """Words that bear a colour on a terminal."""
-PROSE = {"message", "reason", "description", "detail"}
+PROSE = {"message", "reason", "description", "detail", "change"}
 """Last columns that may wrap; every other cell is one word, id, time, number or name, and stays whole."""
 NARROWEST_PROSE = 24
 """Characters that a wrapping column keeps before other columns are dropped for it."""

@@ -108,14 +108,14 @@ def deploy(*, services: tuple[str, ...], length: timedelta, done: bool, reason: 
     _told_put(silencing.deploy(Wish(by, reason or "a new version is rolled out", utcnow() + length, services)), as_json=as_json)
 
 
-@click.command(short_help="Let every automatic recovery wait (kill switch).", epilog=PAUSE_EXAMPLES)
+@click.command(short_help="Let every recovery wait (kill switch).", epilog=PAUSE_EXAMPLES)
 @click.option("--reason", default="", help="Why; goes into the history.")
 @by_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def pause(*, reason: str, by: str, as_json: bool) -> None:
-    """Let every automatic recovery wait until `recovery resume`; remedies at work are carried to their end.
+    """Let every recovery wait until `recovery resume`; remedies at work are carried to their end, and checks go on.
 
-    Checks go on, and what is started by hand is carried out. Exit code 1 if it is paused already.
+    Only `recovery trigger --force` and `recovery emergency` pass. Exit code 1 if it is paused already.
     """
     _, silencing = _silencing()
     _told_put([silencing.pause(by, reason)], as_json=as_json)
@@ -146,9 +146,10 @@ def row_of(silence: Silence) -> list[object]:
 
 def _silencing() -> "tuple[Parts, Silencing]":
     from recovery.engine.silencing import Silencing
-    from workers.cli.direct import fleet_of
+    from workers.cli.direct import fleet_of, quieten
     from workers.cli.parts import Parts
 
+    quieten()
     parts = Parts()
     return parts, Silencing(parts.store, lambda: fleet_of(parts), utcnow)
 
@@ -178,7 +179,7 @@ def put_line(silence: Silence) -> str:
     from workers.cli.render import moment
 
     if silence.until is None:
-        return "Paused: every automatic recovery waits. `recovery resume` ends it."
+        return "Paused: every recovery waits but emergencies and what is forced. `recovery resume` ends it."
     until = f"until {moment(silence.until)}"
     if silence.kind is SilenceKind.DEPLOY:
         return f"Deploy of {covered(silence)} marked {until}. `recovery deploy {silence.services[0]} --done` ends it early."
