@@ -1,15 +1,15 @@
 """Drains the stream that `RecoveryClient` reports into: a thread in every worker that consumes the queue `failures`.
 
 Redis key `recovery:reports`: a stream, one field `failure` (JSON) per entry; consumer group `intake`, one consumer per
-worker. An entry is acknowledged and deleted after the failure is committed, so each is taken in at least once; the
-failure's id makes a second time harmless.
+worker. Entries are taken in by batches, a transaction each, and acknowledged and deleted after the commit: each is taken in at
+least once, and the failure's id makes a second time harmless.
 """
 
 import json
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from celery import bootsteps
@@ -17,14 +17,15 @@ from celery.utils.log import get_logger
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from recovery.errors import ConfigurationError, FailureInvalid, ServiceNotFound, StoreUnavailable
+from recovery.errors import ConfigurationError, RecoveryError, StoreUnavailable
 from recovery.models import JsonObject
+from recovery.ports import Accepted
 
 logger = get_logger(__name__)
 
 STREAM, GROUP, FIELD = "recovery:reports", "intake", b"failure"
-BATCH = 200
-"""Entries per read."""
+BATCH = 500
+"""Entries per read, and per transaction. Larger ones are hardly faster, and hold the database's lock for longer."""
 BLOCK = 500
 """Milliseconds that one read waits for entries; also how soon the thread notices that it should stop."""
 CLAIM_EVERY = 10.0
@@ -37,13 +38,14 @@ BACK_OFF = (0.2, 5.0)
 """Seconds between tries while the database or Redis is away: the first, and the longest."""
 
 Entry = tuple[bytes, dict[bytes, bytes] | None]
+Answer = Accepted | RecoveryError
 
-_between_entries = threading.Lock()
+_between_batches = threading.Lock()
 os.register_at_fork(
     # a pool child forked in the middle of a transaction would inherit SQLite's locks held for ever
-    before=_between_entries.acquire,
-    after_in_parent=_between_entries.release,
-    after_in_child=_between_entries.release,
+    before=_between_batches.acquire,
+    after_in_parent=_between_batches.release,
+    after_in_child=_between_batches.release,
 )
 
 
@@ -53,20 +55,30 @@ def keep(redis: Redis, failure: Mapping[str, object]) -> None:
 
 
 class Drain:
-    """Take entries off the stream and hand each to the intake.
+    """Take entries off the stream and hand them to the intake, a batch at a time.
 
     Args:
         redis: a client that raises at once when the server is away, and waits longer than `BLOCK` for an answer.
         consumer: name of this worker within the group.
-        receive: takes one report, commits it; raises `StoreUnavailable` or `ConfigurationError` when that must be tried again.
-        refuse: notes an entry that is no report: what is wrong, and the entry as it was.
+        receive: commits a batch of reports and says what became of each; raises `StoreUnavailable` or `ConfigurationError`
+            when all of it must be tried again, anything else when one of them cannot be taken in.
+        refuse: notes entries that are no reports: what is wrong, and the entry as it was.
+        proceed: starts what follows from the answers of `receive`; called after the entries were acknowledged.
     """
 
-    def __init__(self, redis: Redis, consumer: str, receive: Callable[[JsonObject], object], refuse: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        consumer: str,
+        receive: Callable[[Sequence[JsonObject]], Sequence[Answer]],
+        refuse: Callable[[Sequence[tuple[str, str]]], None],
+        proceed: Callable[[Sequence[Answer]], None] = lambda _answers: None,
+    ) -> None:
         self._redis = redis
         self._consumer = consumer
         self._receive = receive
         self._refuse = refuse
+        self._proceed = proceed
         self._claim_at = 0.0
 
     def run(self, stop: threading.Event) -> None:
@@ -75,7 +87,8 @@ class Drain:
         while not stop.is_set():
             try:
                 self._join()
-                self._take(self._read("0", block=None))  # what this worker read and could not commit
+                while self._take(self._read("0", block=None)):  # what this worker read and could not commit
+                    pass
                 pause = BACK_OFF[0]
                 while not stop.is_set():
                     self.turn()
@@ -103,40 +116,65 @@ class Drain:
         return [entry for _stream, entries in answer or () for entry in entries]
 
     def _take(self, entries: list[Entry]) -> int:
+        """Take a batch in, acknowledge it, start what follows; return how many entries."""
         done: list[bytes] = []
+        answers: list[Answer] = []
         try:
-            for entry_id, fields in entries:
-                if fields:  # else it was deleted meanwhile
-                    with _between_entries:
-                        self._take_one(fields)
-                done.append(entry_id)
+            with _between_batches:
+                self._take_in(entries, done, answers)
         finally:
-            if done:
-                with self._redis.pipeline(transaction=True) as pipe:
-                    pipe.xack(STREAM, GROUP, *done)
-                    pipe.xdel(STREAM, *done)
-                    pipe.execute()
+            self._acknowledge(done)
+        self._proceed(answers)
         return len(done)
 
-    def _take_one(self, fields: dict[bytes, bytes]) -> None:
-        raw = fields.get(FIELD, b"").decode(errors="replace")
+    def _take_in(self, entries: list[Entry], done: list[bytes], answers: list[Answer]) -> None:
+        """Commit the entries, filling in what is done and what came of it, also if it raises halfway."""
+        readable: list[tuple[bytes, JsonObject, str]] = []
+        garbage: list[tuple[str, str]] = []
+        for entry_id, fields in entries:
+            raw = fields.get(FIELD, b"").decode(errors="replace") if fields else ""
+            payload = _parse(raw)
+            if isinstance(payload, dict):
+                readable.append((entry_id, payload, raw))
+            elif fields:  # else it was deleted meanwhile
+                garbage.append((payload, raw))
+        if garbage:
+            self._refuse(garbage)
+        kept = {entry_id for entry_id, _, _ in readable}
+        done.extend(entry_id for entry_id, _ in entries if entry_id not in kept)
         try:
-            payload = json.loads(raw)
-        except ValueError as error:
-            self._refuse(f"the field `failure` is not JSON: {error}", raw)
-            return
-        if not isinstance(payload, dict):
-            self._refuse("the field `failure` is not a JSON object", raw)
-            return
-        try:
-            self._receive(payload)
+            answers.extend(self._received([payload for _, payload, _ in readable]))
+            done.extend(entry_id for entry_id, _, _ in readable)
         except (StoreUnavailable, ConfigurationError):
-            raise  # with a database and a configuration it may be taken in later
-        except (FailureInvalid, ServiceNotFound) as error:
-            logger.warning("refused a report from the stream: %s", error.message)
+            raise  # with a database and a configuration they may be taken in later
+        except Exception:
+            logger.exception("a batch of %d reports could not be taken in as a whole, so each is tried by itself", len(readable))
+            for entry_id, payload, raw in readable:
+                self._take_one(payload, raw, answers)
+                done.append(entry_id)
+
+    def _received(self, payloads: Sequence[JsonObject]) -> Sequence[Answer]:
+        answers = self._receive(payloads) if payloads else ()
+        refused = [answer.message for answer in answers if isinstance(answer, RecoveryError)]
+        if refused:
+            logger.warning("refused %d of %d reports from the stream; the first: %s", len(refused), len(answers), refused[0])
+        return answers
+
+    def _take_one(self, payload: JsonObject, raw: str, answers: list[Answer]) -> None:
+        try:
+            answers.extend(self._received([payload]))
+        except (StoreUnavailable, ConfigurationError):
+            raise
         except Exception as error:
             logger.exception("a report from the stream could not be taken in, it is in the audit trail")
-            self._refuse(f"{type(error).__name__}: {error}", raw)
+            self._refuse([(f"{type(error).__name__}: {error}", raw)])
+
+    def _acknowledge(self, done: list[bytes]) -> None:
+        if done:
+            with self._redis.pipeline(transaction=True) as pipe:
+                pipe.xack(STREAM, GROUP, *done)
+                pipe.xdel(STREAM, *done)
+                pipe.execute()
 
     def _take_over(self) -> None:
         """Claim what dead workers left, and forget workers that left nothing."""
@@ -148,6 +186,15 @@ class Drain:
         for consumer in self._redis.xinfo_consumers(STREAM, GROUP):
             if consumer["pending"] == 0 and consumer["idle"] > FORGET_IDLE:
                 self._redis.xgroup_delconsumer(STREAM, GROUP, consumer["name"])
+
+
+def _parse(raw: str) -> JsonObject | str:
+    """Return the report in an entry, or what is wrong with it."""
+    try:
+        payload = json.loads(raw)
+    except ValueError as error:
+        return f"the field `failure` is not JSON: {error}"
+    return payload if isinstance(payload, dict) else "the field `failure` is not a JSON object"
 
 
 class ReportDrain(bootsteps.StartStopStep):
@@ -169,7 +216,7 @@ class ReportDrain(bootsteps.StartStopStep):
         self._thread.start()
 
     def stop(self, consumer: Any) -> None:  # noqa: ARG002 - Celery's signature
-        """Stop the thread after the entry it is at."""
+        """Stop the thread after the batch it is at."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(timeout=BLOCK / 1000 + 5)
@@ -179,7 +226,7 @@ class ReportDrain(bootsteps.StartStopStep):
 
 
 def _drain(consumer: str, stop: threading.Event) -> None:
-    from workers.intake import refuse, take_in
+    from workers.intake import proceed_all, refuse, take_in_many
     from workers.wiring import platform
 
-    Drain(platform().redis, consumer, lambda payload: take_in(payload, "stream"), refuse).run(stop)
+    Drain(platform().redis, consumer, lambda payloads: take_in_many(payloads, "stream"), refuse, proceed_all).run(stop)

@@ -3,16 +3,15 @@
 Nothing is executed here. A report chooses a plan from what the operator declared; it can never bring a command of its own.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-
-from pydantic import ValidationError
 
 from recovery.config.fleet import Fleet, ServiceDeclaration
 from recovery.decide.planner import Estimate, no_history, plan, plan_one, plan_restore
 from recovery.engine.chronicle import tell
-from recovery.errors import FailureInvalid, RecoveryNotFound, ServiceNotFound, StrategyUnavailable, nearest
+from recovery.engine.reports import parse_failure, refusal_of
+from recovery.errors import FailureInvalid, RecoveryError, RecoveryNotFound, ServiceNotFound, StrategyUnavailable, nearest
 from recovery.models import (
     Category,
     Event,
@@ -29,7 +28,7 @@ from recovery.models import (
     fingerprint_of,
     new_id,
 )
-from recovery.ports import Accepted, Clock, Intake, Store, Strategy
+from recovery.ports import Accepted, Clock, Intake, Refusal, Report, Store, Strategy
 from recovery.registry import Registry
 
 
@@ -68,24 +67,46 @@ class Desk:
         Raises `FailureInvalid` or `ServiceNotFound`; both leave a row in the audit trail and nothing else.
         """
         try:
-            failure = parse_failure(payload)
-            service = self._service(failure.service)
+            failure, service = self._read(payload)
         except (FailureInvalid, ServiceNotFound) as refused:
-            detail = {"code": refused.code, "reason": refused.message, "service": str(payload.get("service", ""))[:100]}
-            self._store.audit("report_refused", actor, dict(detail), self._clock())
+            self._store.refuse([refusal_of(refused, payload, actor, self._clock())])
             raise
-        chosen = plan(service, failure.category, self._strategies, later=self._later, estimate=self._estimate)
-        draft = self._draft(Kind.AUTOMATIC, service, failure.category, chosen, failure.message)
-        reported = replace(
-            draft,
-            fingerprint=failure.fingerprint,
-            severity=failure.severity,
-            first_evidence_at=min(failure.occurred_at, draft.created_at),
-            failure_id=failure.id,
-            last_failure_at=failure.occurred_at,
-            failures=1,
-        )
-        return self._open(reported, failure)
+        merged = self._store.merge_report(failure, self._clock())
+        if merged is not None:
+            return merged
+        return self._open(self._answer_to(failure, self._plan(service, failure.category)), failure)
+
+    def report_many(self, payloads: Sequence[Mapping[str, object]], actor: str = "report") -> list[Accepted | RecoveryError]:
+        """Take a batch of reports in, in one transaction; return what became of each, in their order.
+
+        The same rules as `report`; what is refused comes back as the error and does not hold up the others. Whatever else
+        is raised (`StoreUnavailable` above all): nothing was taken in. Refusals are noted last; if that fails, the batch may be
+        handed in again, because what was taken in is known by then.
+        """
+        plans: dict[tuple[str, Category], Plan] = {}
+        answers: list[Accepted | RecoveryError | None] = []
+        reports: list[Report] = []
+        refusals: list[Refusal] = []
+        for payload in payloads:
+            try:
+                failure, service = self._read(payload)
+            except (FailureInvalid, ServiceNotFound) as refused:
+                refusals.append(refusal_of(refused, payload, actor, self._clock()))
+                answers.append(refused)
+                continue
+            kind = (service.name, failure.category)
+            if kind not in plans:
+                plans[kind] = self._plan(service, failure.category)
+            draft = self._answer_to(failure, plans[kind])
+            reports.append(Report(draft, failure, (_opened(draft),)))
+            answers.append(None)
+        accepted = self._store.take_in(reports) if reports else []
+        for report, one in zip(reports, accepted, strict=True):
+            if one.intake is Intake.OPENED:
+                tell(report.events)
+        self._store.refuse(refusals)
+        rest = iter(accepted)
+        return [answer if answer is not None else next(rest) for answer in answers]
 
     def trigger(
         self,
@@ -115,11 +136,8 @@ class Desk:
         if recovery_id and (known := self._store.recovery(recovery_id)):
             return Accepted(intake=Intake.DUPLICATE, recovery=known)
         category = Category.SERVICE_UNAVAILABLE
-        if strategy is None:
-            chosen = plan(declared, category, self._strategies, later=self._later, estimate=self._estimate)
-        else:
-            chosen = self._one(declared, strategy, category)
-        draft = self._draft(kind, declared, category, chosen, reason or "by hand")
+        chosen = self._plan(declared, category) if strategy is None else self._one(declared, strategy, category)
+        draft = self._draft(kind, declared.name, category, chosen, reason or "by hand")
         return self._open(replace(draft, id=recovery_id or draft.id, force=force, dry_run=dry_run))
 
     def restore(self, mitigation: Mitigation) -> Accepted | None:
@@ -129,7 +147,7 @@ class Desk:
         """
         declared = self._service(mitigation.service)
         message = f"healthy again: end {mitigation.strategy}"
-        draft = self._draft(Kind.SCHEDULED, declared, Category.UNKNOWN, plan_restore(mitigation, self._strategies), message)
+        draft = self._draft(Kind.SCHEDULED, declared.name, Category.UNKNOWN, plan_restore(mitigation, self._strategies), message)
         busy = self._store.busy(draft.created_at)
         return None if draft.service in busy or draft.fingerprint in busy else self._open(draft)
 
@@ -179,12 +197,12 @@ class Desk:
             raise StrategyUnavailable(f"{strategy} cannot run on {declared.name}: {chosen.left_out[0].why}", strategy=strategy)
         return chosen
 
-    def _draft(self, kind: Kind, service: ServiceDeclaration, category: Category, chosen: Plan, message: str) -> Recovery:
+    def _draft(self, kind: Kind, service: str, category: Category, chosen: Plan, message: str) -> Recovery:
         now = self._clock()
         return Recovery(
             id=new_id(),
-            service=service.name,
-            fingerprint=fingerprint_of(service.name, f"{kind}:{category}"),
+            service=service,
+            fingerprint=fingerprint_of(service, f"{kind}:{category}"),
             category=category,
             severity=Severity.HIGH,
             kind=kind,
@@ -199,30 +217,34 @@ class Desk:
             config_version=self._fleet().version,
         )
 
+    def _read(self, payload: Mapping[str, object]) -> tuple[Failure, ServiceDeclaration]:
+        failure = parse_failure(payload)
+        return failure, self._service(failure.service)
+
+    def _plan(self, service: ServiceDeclaration, category: Category) -> Plan:
+        return plan(service, category, self._strategies, later=self._later, estimate=self._estimate)
+
+    def _answer_to(self, failure: Failure, chosen: Plan) -> Recovery:
+        """Return the recovery that a failure opens."""
+        draft = self._draft(Kind.AUTOMATIC, failure.service, failure.category, chosen, failure.message)
+        return replace(
+            draft,
+            fingerprint=failure.fingerprint,
+            severity=failure.severity,
+            first_evidence_at=min(failure.occurred_at, draft.created_at),
+            failure_id=failure.id,
+            last_failure_at=failure.occurred_at,
+            failures=1,
+        )
+
     def _open(self, draft: Recovery, failure: Failure | None = None) -> Accepted:
-        data: JsonObject = {"kind": str(draft.kind), "category": str(draft.category), "message": draft.message[:200]}
-        opened = Event("recovery:opened", draft.created_at, draft.service, draft.id, data)
+        opened = _opened(draft)
         accepted = self._store.open_recovery(draft, failure, (), (opened,))
         if accepted.intake is Intake.OPENED:
             tell((opened,))
         return accepted
 
 
-def parse_failure(payload: Mapping[str, object]) -> Failure:
-    """Return the failure that a report describes; raises `FailureInvalid` with one sentence per problem."""
-    try:
-        return Failure.model_validate(dict(payload))
-    except ValidationError as error:
-        problems = "; ".join(_sentence(problem["loc"], problem["msg"], problem["type"], problem.get("input")) for problem in error.errors())
-        raise FailureInvalid(f"failure report refused: {problems}") from None
-
-
-def _sentence(loc: tuple[int | str, ...], message: str, kind: str, given: object) -> str:
-    where = ".".join(str(part) for part in loc) or "report"
-    if kind == "extra_forbidden":
-        return f"unknown key '{where}'{nearest(where, Failure.model_fields)}"
-    if kind == "missing":
-        return f"'{where}' is missing"
-    choices = {"category": Category, "severity": Severity}.get(where)
-    hint = nearest(str(given), [str(choice) for choice in choices]) if choices else ""
-    return f"'{where}': {message[:1].lower()}{message[1:]}{hint}"
+def _opened(draft: Recovery) -> Event:
+    data: JsonObject = {"kind": str(draft.kind), "category": str(draft.category), "message": draft.message[:200]}
+    return Event("recovery:opened", draft.created_at, draft.service, draft.id, data)

@@ -2,12 +2,12 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from redis import Redis
 
-from recovery.errors import ServiceNotFound, StoreUnavailable
+from recovery.errors import RecoveryError, ServiceNotFound, StoreUnavailable
 from recovery.models import JsonObject
 from recovery.store.connect import connect
 from tests.support import eventually
@@ -24,14 +24,19 @@ class FakeIntake:
         self.error: Exception | None = None
         self.tries = 0
 
-    def receive(self, payload: JsonObject) -> None:
+    def receive(self, payloads: Sequence[JsonObject]) -> list[RecoveryError]:
         self.tries += 1
+        if isinstance(self.error, ServiceNotFound):
+            return [self.error for _ in payloads]
         if self.error is not None:
             raise self.error
-        self.taken.append(payload)
+        if any(payload.get("service") == "poison" for payload in payloads):
+            raise ZeroDivisionError("the database refuses this one")
+        self.taken.extend(payloads)
+        return []
 
-    def refuse(self, reason: str, raw: str) -> None:
-        self.refused.append((reason, raw))
+    def refuse(self, garbage: Sequence[tuple[str, str]]) -> None:
+        self.refused.extend(garbage)
 
 
 @pytest.fixture
