@@ -94,14 +94,14 @@ def _watch_messages() -> None:
 def _watch_intake() -> None:
     from workers.reports import Drain
 
-    take = Drain._take_one
+    take = Drain._take_in
 
-    def taking(self: Drain, fields: dict[bytes, bytes]) -> None:
+    def taking(self: Drain, *batch: Any) -> None:
         pass_by("take_in", "before")
-        take(self, fields)
+        take(self, *batch)
         pass_by("take_in", "after")
 
-    swap(Drain, "_take_one", taking)
+    swap(Drain, "_take_in", taking)
 
 
 def _note(name: str, **facts: object) -> None:

@@ -94,9 +94,9 @@ def _twice(evidence: Evidence) -> Iterator[Violation]:
     for found in deeds.values():
         effects = [entry for entry in found if entry.phase is Phase.EFFECT]
         for first, second in pairwise(effects):
-            if in_the_gap(second, evidence.grants):
-                continue
             asked = any(entry.phase is Phase.RECONCILED and first.at <= entry.at <= second.at for entry in found)
+            if in_the_gap(second, evidence.grants) or (in_the_gap(first, evidence.grants) and not asked):
+                continue
             how = "although reconcile was asked in between" if asked else "without reconcile"
             yield Violation(
                 "twice",

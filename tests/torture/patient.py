@@ -60,15 +60,19 @@ class Patient:
         return not stale
 
     def reconcile(self, deed: Entry) -> bool:
-        """Say whether this step of this attempt took effect, and note that somebody asked."""
+        """Say whether this step of this attempt took effect, and note that somebody asked.
+
+        A patient that knows fences learns the new one here: what a predecessor does after this answer would belie it.
+        """
         same = (deed.recovery, deed.attempt, deed.step)
-        found = any(entry.phase is Phase.EFFECT and (entry.recovery, entry.attempt, entry.step) == same for entry in read(self._text()))
-        write(self.ledger, replace(deed, at=time.time(), phase=Phase.RECONCILED, found=found))
+        with self._alone():
+            effects = [entry for entry in read(self._text()) if entry.phase is Phase.EFFECT]
+            found = any((entry.recovery, entry.attempt, entry.step) == same for entry in effects)
+            write(self.ledger, replace(deed, at=time.time(), phase=Phase.RECONCILED, found=found))
         return found
 
     def _newest_fence(self) -> int:
-        since = self._since("effect")
-        return since[0].fence if since else 0
+        return max((entry.fence for entry in read(self._text())), default=0)
 
     def _since(self, phase: str) -> list[Entry]:
         """Return the entries from the last one of this phase on."""

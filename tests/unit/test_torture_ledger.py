@@ -78,10 +78,20 @@ def test_an_old_fence_that_only_the_patient_refused_is_stale_all_the_same() -> N
 
 
 def test_a_process_frozen_between_guard_and_effect_is_no_fault_of_the_platform() -> None:
-    successor = replace(EFFECT, at=12.5, fence=2, asked=12.4)
+    successor = replace(EFFECT, at=13.0, fence=2, asked=12.9)
     woken = replace(EFFECT, at=14.0, fence=1, asked=9.9)
+    woken_first = replace(woken, at=12.5)
 
     assert kinds(Evidence(entries=[successor, woken], grants=[Grant(12.0, "skin", 2)], journal=JOURNAL)) == []
+    assert kinds(Evidence(entries=[woken_first, successor], grants=[Grant(12.0, "skin", 2)], journal=JOURNAL)) == []
+
+
+def test_a_successor_that_asked_after_the_late_effect_must_not_repeat_it() -> None:
+    woken = replace(EFFECT, at=12.5, asked=9.9)
+    asked = replace(EFFECT, at=12.7, phase=Phase.RECONCILED, fence=2)
+    successor = replace(EFFECT, at=13.0, fence=2, asked=12.9)
+
+    assert kinds(Evidence(entries=[woken, asked, successor], grants=[Grant(12.0, "skin", 2)], journal=JOURNAL)) == ["twice"]
 
 
 @pytest.mark.parametrize(
@@ -161,8 +171,15 @@ def test_a_patient_that_knows_fences_refuses_older_ones_and_another_one_does_not
         assert patient.act(deed("drain", 5))
         assert patient.act(deed("drain", 4)) is not patient.fenced
 
+
+def test_a_patient_that_knows_fences_learns_a_new_one_when_it_is_asked(tmp_path: Path) -> None:
+    knows = Patient(tmp_path / "heart.jsonl", fenced=True)
+    knows.act(deed("drain", 5))
+
     assert knows.reconcile(deed("drain", 6))
     assert not knows.reconcile(deed("swap", 6))
+    assert not knows.act(deed("swap", 5)), "the predecessor was frozen in the meantime"
+    assert knows.act(deed("swap", 6))
 
 
 def test_only_one_process_takes_an_order(tmp_path: Path) -> None:
