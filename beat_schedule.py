@@ -1,10 +1,14 @@
 """What beat sends and when: a sweep per check interval and shard, and a few housekeeping tasks. Tasks are named as strings."""
 
+import time
 from typing import TypedDict
 
+from celery.beat import BeatLazyFunc
 from celery.schedules import crontab, schedule
 
 from recovery.config.fleet import Fleet
+from recovery.watch.signs import CANARY_EVERY
+from workers.locate import beside
 
 
 class Entry(TypedDict, total=False):
@@ -30,8 +34,29 @@ HOUSEKEEPING: dict[str, Entry] = {
 
 
 def entries(fleet: Fleet | None) -> dict[str, Entry]:
-    """Return the schedule for `fleet`; without one, the housekeeping alone."""
-    return HOUSEKEEPING | (sweeps(fleet) if fleet else {})
+    """Return the schedule for `fleet`; without one, the housekeeping and the canaries alone."""
+    return HOUSEKEEPING | canaries() | (ping(fleet) | sweeps(fleet) if fleet else {})
+
+
+def canaries() -> dict[str, Entry]:
+    """Return one canary per queue; one that waited longer than their interval is dropped."""
+    return {
+        f"canary through {queue}": {
+            "task": "maintenance.canary",
+            "schedule": CANARY_EVERY,
+            "kwargs": {"queue": queue, "sent_at": BeatLazyFunc(time.time)},
+            "options": {"queue": queue, "expires": CANARY_EVERY},
+        }
+        for queue in beside("celeryconfig").QUEUES
+    }
+
+
+def ping(fleet: Fleet) -> dict[str, Entry]:
+    """Return the ping to whoever listens outside, if `ping_url` names somebody; the URL itself goes into no message."""
+    if fleet.platform.ping_url is None:
+        return {}
+    every = fleet.platform.ping_every
+    return {"ping": {"task": "alerts.ping", "schedule": every, "options": {"queue": "alerts", "expires": every}}}
 
 
 def sweeps(fleet: Fleet) -> dict[str, Entry]:

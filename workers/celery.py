@@ -11,6 +11,7 @@ app.config_from_object(beside("celeryconfig"))
 app.steps["consumer"].update(  # by name: only a worker imports them
     {"workers.resilience:VisibilityHeartbeat", "workers.reports:ReportDrain"}
 )
+app.steps["worker"].add("workers.pulse:WorkerPulse")
 
 if "flower" in sys.argv[1:]:  # before the command reads its options
     from recovery.settings import Settings

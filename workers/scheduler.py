@@ -28,7 +28,8 @@ logger = get_logger(__name__)
 LOOK_EVERY = 1.0
 """Seconds between two looks at `recovery.toml`."""
 LONG_AGO = timedelta(days=31)
-"""Older than any interval: a sweep that is new in the schedule is due at once."""
+"""Older than any interval: what is new in the schedule and must not wait is due at once."""
+AT_ONCE = {"health.sweep", "maintenance.canary"}
 STAND_BY = 0.25
 """Seconds between two looks whether this beat leads by now."""
 HOLDER = "RECOVERY_BEAT_HOLDER"
@@ -105,7 +106,7 @@ class FleetScheduler(Scheduler):
     def _follow(self, fleet: Fleet | None) -> None:
         entries: dict[str, dict[str, Any]] = beside("beat_schedule").entries(fleet)
         for name in entries.keys() - self.data.keys():
-            if entries[name]["task"] == "health.sweep":
+            if entries[name]["task"] in AT_ONCE:
                 entries[name] = entries[name] | {"last_run_at": utcnow() - LONG_AGO}
         self.merge_inplace(entries)
         self._heap = None  # made again from the new entries at the next tick

@@ -32,9 +32,14 @@ from recovery.store.cooldowns import RedisCooldowns
 from recovery.store.engine import open_engine
 from recovery.store.heartbeats import RedisHeartbeats
 from recovery.store.sql import SqlStore
+from recovery.watch import Watch
 from strategies import PLANNED, STRATEGIES, build
 from strategies.collaborators import Collaborators
 from strategies.drivers import DRIVERS
+from workers.locate import beside
+
+PULSE_PATIENCE = 2.0
+"""Seconds that a sign of life waits for another writer of SQLite: it must not hold up the work that it tells of."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class Platform:
     reaper: Reaper
     sweeper: Sweeper
     history: History
+    watch: Watch
 
     def fleet(self) -> Fleet:
         """Return the fleet in force; raises `ConfigurationError` if no valid one was ever declared."""
@@ -93,7 +99,14 @@ def assemble(settings: Settings) -> Platform:
         reaper=Reaper(store, coordinator, strategies, utcnow),
         sweeper=Sweeper(store, checks, heartbeats, utcnow, busy=lambda: store.busy(utcnow())),
         history=history,
+        watch=self_watch(settings, source),
     )
+
+
+def self_watch(settings: Settings, source: FleetSource) -> Watch:
+    """Return the platform's view of itself; it holds no connection open, so that a worker's main process can be forked at any time."""
+    engine = open_engine(settings.database, patience=PULSE_PATIENCE, keep_open=False)
+    return Watch(SqlStore(engine), source.current, beside("celeryconfig").QUEUES, utcnow)
 
 
 def fleet_source(settings: Settings) -> FleetSource:

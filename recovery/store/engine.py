@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import ConnectionPoolEntry, Pool
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool, Pool
 
 from recovery.errors import ConfigurationError, StoreUnavailable
 from recovery.settings import redact
@@ -32,15 +32,20 @@ _engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
 _inherited: list[Pool] = []
 
 
-def open_engine(url: str) -> Engine:
+def open_engine(url: str, *, patience: float = BUSY_TIMEOUT, keep_open: bool = True) -> Engine:
     """Return an engine for `url` (`sqlite:///file` or `postgresql://...`); it connects at the first statement.
 
-    SQLite: write-ahead log, foreign keys, 30 s patience with other writers, and `BEGIN IMMEDIATE`, so that a transaction
-    that reads before it writes never fails halfway. Raises `ConfigurationError` for a URL that names nothing usable.
+    SQLite: write-ahead log, foreign keys, and `BEGIN IMMEDIATE`, so that a transaction that reads before it writes never
+    fails halfway. Raises `ConfigurationError` for a URL that names nothing usable.
+
+    Args:
+        url: of the database.
+        patience: seconds that one writer waits for another on SQLite.
+        keep_open: False: each transaction has a connection of its own, closed at its end.
     """
     parsed = parse_url(url)
     try:
-        engine = create_engine(parsed, json_serializer=dump_json, **_options(parsed))
+        engine = create_engine(parsed, json_serializer=dump_json, poolclass=None if keep_open else NullPool, **_options(parsed, patience))
     except (ArgumentError, ImportError) as error:
         raise ConfigurationError(f"cannot use the database '{redact(url)}': {error}") from error
     if parsed.get_backend_name() == "sqlite":
@@ -90,11 +95,11 @@ def _is_outage(error: DBAPIError) -> bool:
     return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _SQLITE_OUTAGES  # SQLite also says this for a missing table
 
 
-def _options(url: URL) -> dict[str, Any]:
+def _options(url: URL, patience: float) -> dict[str, Any]:
     if url.get_backend_name() == "sqlite":
-        return {"connect_args": {} if "timeout" in url.query else {"timeout": BUSY_TIMEOUT}}
-    patience = {"connect_timeout": "5", "tcp_user_timeout": "15000", "keepalives_idle": "10", "keepalives_interval": "5"}
-    return {"pool_pre_ping": True, "connect_args": {name: value for name, value in patience.items() if name not in url.query}}
+        return {"connect_args": {} if "timeout" in url.query else {"timeout": patience}}
+    limits = {"connect_timeout": "5", "tcp_user_timeout": "15000", "keepalives_idle": "10", "keepalives_interval": "5"}
+    return {"pool_pre_ping": True, "connect_args": {name: value for name, value in limits.items() if name not in url.query}}
 
 
 def _prepare_sqlite(connection: Any, _entry: ConnectionPoolEntry) -> None:

@@ -6,6 +6,7 @@ import pytest
 from celery import Celery
 from celery.beat import ScheduleEntry, SchedulingError
 
+import celeryconfig
 from recovery.ports import Leadership
 from recovery.store.memory import MemoryStore
 from tests.support import eventually
@@ -27,6 +28,7 @@ class Beat(FleetScheduler):
 
     def __init__(self, store: Leadership | None = None) -> None:
         self.sent: list[str] = []
+        self.canaries: list[str] = []
         self.store = store or MemoryStore()
         self.broker_is_away = False
         super().__init__(Celery("beat", broker="memory://", set_as_current=False))
@@ -37,7 +39,9 @@ class Beat(FleetScheduler):
     def apply_async(self, entry: ScheduleEntry, producer: object = None, advance: bool = True, **options: object) -> None:
         if self.broker_is_away:
             raise SchedulingError("no broker")
-        if entry.name != "tick":  # due each second, however slow the test is
+        if entry.task == "maintenance.canary":
+            self.canaries.append(entry.options["queue"])
+        elif entry.name != "tick":  # due each second, however slow the test is
             self.sent.append(entry.name)
 
     def settle(self) -> None:
@@ -67,6 +71,14 @@ def test_a_new_sweep_is_sent_at_once(config: Path) -> None:
     beat.settle()
 
     assert beat.sent == ["sweep every 5 s, shard 1 of 1"]
+
+
+def test_a_canary_goes_through_every_queue_at_once(config: Path) -> None:
+    beat = Beat()
+
+    beat.settle()
+
+    assert sorted(beat.canaries) == sorted(celeryconfig.QUEUES)
 
 
 def test_a_sweep_that_was_sent_waits_for_its_interval(config: Path) -> None:

@@ -3,9 +3,10 @@
 from dataclasses import asdict
 from datetime import timedelta
 
+from celery import Task
 from celery.utils.log import get_task_logger
 
-from recovery.errors import StoreUnavailable
+from recovery.errors import RecoveryError, StoreUnavailable
 from recovery.models import JsonObject, utcnow
 from workers.celery import app
 from workers.dispatch import obey
@@ -14,14 +15,26 @@ from workers.wiring import platform
 logger = get_task_logger(__name__)
 
 
-@app.task(name="maintenance.tick", acks_late=False, retry_on_worker_lost=False, send_events=False)  # type: ignore[untyped-decorator]
-def tick() -> None:
+@app.task(name="maintenance.tick", bind=True, acks_late=False, retry_on_worker_lost=False, send_events=False)  # type: ignore[untyped-decorator]
+def tick(self: Task) -> None:
     """Look at what is due: timers, expired leases, messages that never arrived; send it on, never execute it."""
     try:
         for directive in platform().reaper.tick():
             obey(directive)
     except StoreUnavailable as error:
         logger.warning("nothing can be recovered now: %s", error.message)
+    else:
+        _note_tick(str(self.request.origin or "").removeprefix("gen"))  # Celery calls the process 1234 of a host gen1234@host
+
+
+def _note_tick(beat: str) -> None:
+    """Note that a tick came; what goes wrong with that does not fail the tick."""
+    try:
+        platform().watch.ticked(beat)
+    except RecoveryError as error:
+        logger.warning("the tick cannot be noted: %s", error.message)
+    except Exception:
+        logger.exception("the tick cannot be noted")
 
 
 @app.task(name="maintenance.prune", acks_late=False, retry_on_worker_lost=False)  # type: ignore[untyped-decorator]
@@ -32,6 +45,7 @@ def prune() -> JsonObject:
         StoreUnavailable: the database is away; the next hour's run makes up for it.
     """
     keep, now = platform().fleet().platform, utcnow()
+    platform().watch.forget()
     pruned = platform().history.prune(
         samples_before=now - timedelta(seconds=keep.keep_samples),
         history_before=now - timedelta(seconds=keep.keep_history),
