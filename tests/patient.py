@@ -4,6 +4,7 @@
 
 `FOLDER/NAME.starts` gets one line (pid, time) per start. `FOLDER/NAME.mode` says how it behaves: `500`, `hang`, or nothing for
 health; a new instance is well again and removes the file, unless the mode ends with `!`: that illness survives a restart.
+While `FOLDER/NAME.hold` says `boot`, it does not listen yet; while it says `stop`, it does not end yet.
 """
 
 import _thread
@@ -33,8 +34,10 @@ def main(port: str, folder: str, name: str, boot: str = "0", stop: str = "0") ->
         starts.write(f"{os.getpid()} {time.time():.6f}\n")
     if read(mode) and not read(mode).endswith("!"):
         os.unlink(mode)  # noqa: PTH108
-    signal.signal(signal.SIGTERM, lambda *_: _thread.start_new_thread(end, (float(stop),)))
+    hold = f"{folder}/{name}.hold"
+    signal.signal(signal.SIGTERM, lambda *_: _thread.start_new_thread(end, (float(stop), hold)))
     time.sleep(max(0.0, float(boot) - (time.monotonic() - born)))
+    wait_while(hold, "boot")
     server = socket.create_server(("127.0.0.1", int(port)), backlog=64)
     while True:
         _thread.start_new_thread(answer, (server.accept()[0], mode))
@@ -52,10 +55,17 @@ def answer(connection: socket.socket, mode: str) -> None:
             return  # who asked has gone
 
 
-def end(seconds: float) -> None:
+def end(seconds: float, hold: str) -> None:
     """Die after a while."""
     time.sleep(seconds)
+    wait_while(hold, "stop")
     os._exit(0)
+
+
+def wait_while(hold: str, what: str) -> None:
+    """Wait while the file `hold` says `what`."""
+    while read(hold) == what:
+        time.sleep(0.02)
 
 
 def read(path: str) -> str:

@@ -96,10 +96,20 @@ url = "{self.url}"
         draft.write_text(mode)
         draft.replace(self.folder / f"{self.name}.mode")
 
+    def hold(self, what: str) -> None:
+        """Let its next `boot` or `stop` not end before `release`."""
+        draft = self.folder / f"{self.name}.draft"
+        draft.write_text(what)
+        draft.replace(self.folder / f"{self.name}.hold")
+
+    def release(self) -> None:
+        (self.folder / f"{self.name}.hold").unlink(missing_ok=True)
+
     def heal(self) -> None:
         (self.folder / f"{self.name}.mode").unlink(missing_ok=True)
+        self.release()
 
-    def answers(self, timeout: float = 0.5) -> int:
+    def answers(self, timeout: float = 5.0) -> int:
         """Return the status it answers with, 0 if it does not."""
         try:
             with urllib.request.urlopen(self.url, timeout=timeout) as reply:
@@ -112,5 +122,6 @@ url = "{self.url}"
 
     def stop(self) -> None:
         """End it, frozen or not."""
+        self.release()
         if self.pidfile.exists():
             self._driver.stop(1)

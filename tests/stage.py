@@ -36,8 +36,11 @@ from tests.support import eventually, free_port
 ROOT = Path(__file__).resolve().parents[1]
 MARKER = "RECOVERY_TEST_STAGE"
 READY = "Everything is up."
-START_TIMEOUT = 60.0
-STOP_TIMEOUT = 45.0
+START_TIMEOUT = 90.0
+STOP_TIMEOUT = 60.0
+VANISH_TIMEOUT = 10.0
+"""Seconds that processes which were killed may take to be gone."""
+RUN_TIMEOUT = 120.0
 UP = ("-c", "from workers.cli import main; main()", "up")
 
 
@@ -130,7 +133,7 @@ class Stage:
             self.redis.close()
         if "_guest" in self.__dict__:
             self._guest.close()
-        left = self.processes()
+        left = self._left()
         said = f"these processes did not end: {[process.cmdline() for process in left]}\n{self.tail(60)}" if left else ""
         for survivor in left:
             survivor.kill()
@@ -138,6 +141,12 @@ class Stage:
         self._rooms.close()
         shutil.rmtree(self.folder, ignore_errors=True)
         assert not said, said
+
+    def _left(self) -> list[psutil.Process]:
+        """Return what does not end by itself."""
+        with contextlib.suppress(AssertionError):
+            eventually(lambda: not self.processes(), within=VANISH_TIMEOUT)
+        return self.processes()
 
     def processes(self) -> list[psutil.Process]:
         """Return every live process that began here, even if its parents are gone."""
@@ -151,10 +160,13 @@ class Stage:
 
     def part(self, name: str) -> psutil.Process:
         """Return the main process of a worker (`intake`, `recover`, `health`), of `beat`, `flower` or `valkey`."""
-        if name == "valkey":
-            return psutil.Process(int((self.settings.home / "valkey" / "valkey.pid").read_text()))
-        flag = f"{name}@%h" if name in {"intake", "recover", "health"} else name
-        found = [process for process in self.processes() if flag in process.cmdline() and os.getpgid(process.pid) == process.pid]
+        try:
+            if name == "valkey":
+                return psutil.Process(int((self.settings.home / "valkey" / "valkey.pid").read_text()))
+            flag = f"{name}@%h" if name in {"intake", "recover", "health"} else name
+            found = [process for process in self.processes() if flag in process.cmdline() and os.getpgid(process.pid) == process.pid]
+        except (OSError, ValueError, psutil.Error) as error:  # one of them has just begun or ended
+            raise AssertionError(f"{name}: {error!r}") from error
         assert len(found) == 1, f"{name}: {found}"
         return found[0]
 
@@ -168,7 +180,7 @@ class Stage:
     def run(self, *arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
         """Run `python ARGUMENTS` to its end in the stage's folder; `code` is the exit code it must have, None for any."""
         command = [sys.executable, *arguments]
-        done = subprocess.run(command, cwd=self.folder, env=self.environ, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, cwd=self.folder, env=self.environ, capture_output=True, text=True, timeout=RUN_TIMEOUT, check=False)
         assert code in {None, done.returncode}, f"{arguments} exited with {done.returncode}:\n{done.stdout}\n{done.stderr}"
         return done
 
@@ -209,7 +221,7 @@ class Stage:
 
     # --- waiting ---
 
-    def await_healthy(self, *services: str, within: float = 20.0) -> None:
+    def await_healthy(self, *services: str, within: float = 60.0) -> None:
         """Wait until these services (default: all patients) are known to be healthy and nothing is done about them."""
         wanted = services or tuple(self.patients)
 
@@ -219,11 +231,11 @@ class Stage:
 
         eventually(healthy, within, lambda: f"not all of {wanted} are healthy: {self.store.service_states()}\n{self.tail(30)}")
 
-    def opened(self, service: str, since: datetime, within: float = 10.0) -> Recovery:
+    def opened(self, service: str, since: datetime, within: float = 30.0) -> Recovery:
         """Wait for the first recovery of `service` that was opened after `since`."""
         return eventually(lambda: self._first(service, since), within, lambda: f"no recovery of {service}:\n{self.tail(30)}")
 
-    def closed(self, service: str, since: datetime, within: float = 30.0) -> Recovery:
+    def closed(self, service: str, since: datetime, within: float = 60.0) -> Recovery:
         """Wait for the end of the first recovery of `service` that was opened after `since`."""
 
         def found() -> Recovery:

@@ -9,7 +9,7 @@ from tests.stage import Stage
 
 PLATFORM = """
 [platform]
-lease = 2
+lease = 4
 cooldown = 0
 max_attempts = 100
 retry_failed_after = 2
@@ -25,8 +25,8 @@ reason = "search is down"
 def patients() -> list[Patient]:
     return [
         Patient("web", "healthy_for = 0"),
-        Patient("anvil", "healthy_for = 0", boot=1.0, stop=2.0),
-        Patient("calm", "healthy_for = 0\ncooldown = { restart = 5 }"),
+        Patient("anvil", "healthy_for = 0"),
+        Patient("calm", "healthy_for = 0\ncooldown = { restart = 15 }"),
         Patient("search", 'healthy_for = 0\nplan = { service_unavailable = ["degrade"] }', DEGRADE),
         Patient("shadow", "dry_run = true"),
         Patient("stubborn", "healthy_for = 0\nverify_timeout = 2"),
@@ -44,5 +44,5 @@ def stage(running: Stage) -> Stage:
     """The shared platform, with every patient well."""
     for patient in running.patients.values():
         patient.heal()
-    running.await_healthy(within=40)
+    running.await_healthy(within=90)
     return running

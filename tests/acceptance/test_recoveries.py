@@ -13,7 +13,7 @@ from recovery.store.schema import audit
 from tests.stage import Stage
 from tests.support import eventually
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def test_a_killed_service_is_restarted_and_every_face_tells_the_same_story(stage: Stage) -> None:
@@ -34,7 +34,7 @@ def test_a_killed_service_is_restarted_and_every_face_tells_the_same_story(stage
     assert [noted.decision.choice for noted in story.decisions] == [Choice.ACT]
     assert [noted.event.name for noted in story.events] == [f"recovery:{what}" for what in ("opened", "started", "action", "succeeded")]
 
-    program = f"from workers.celery import app; import json; print(json.dumps(app.AsyncResult({recovery.id!r}).get(timeout=10)))"
+    program = f"from workers.celery import app; import json; print(json.dumps(app.AsyncResult({recovery.id!r}).get(timeout=60)))"
     told: dict[str, Any] = json.loads(stage.run("-c", program).stdout)
     assert {name: told[name] for name in ("recovery_id", "service", "state", "outcome", "strategies")} == {
         "recovery_id": recovery.id,
@@ -136,7 +136,7 @@ def test_a_report_that_makes_no_sense_is_audited_and_nothing_is_executed(stage: 
 
 
 def test_whoever_sent_a_report_that_makes_no_sense_can_read_why(stage: Stage) -> None:
-    ask = "app.send_task('recovery.report_failure', kwargs={'service': 'wbe'}, ignore_result=False).get(timeout=20)"
+    ask = "app.send_task('recovery.report_failure', kwargs={'service': 'wbe'}, ignore_result=False).get(timeout=60)"
 
     done = stage.run("-c", f"from workers.celery import app; {ask}", code=1)
 
@@ -146,12 +146,15 @@ def test_whoever_sent_a_report_that_makes_no_sense_can_read_why(stage: Stage) ->
 def test_equal_reports_become_one_recovery(stage: Stage, tmp_path: Path) -> None:
     anvil = stage.patients["anvil"]
     starts, since = anvil.starts, utcnow()
+    anvil.hold("stop")
 
     with RecoveryClient(stage.settings.redis, spool=tmp_path) as client:
         for number in range(20):
             client.report("anvil", category="service_unavailable", message=f"no. {number}")
-    recovery = stage.closed("anvil", since)
+    recovery = stage.opened("anvil", since)
     eventually(lambda: len(stage.story(recovery).failures) >= 20)
+    anvil.release()
+    stage.closed("anvil", since)
     stage.await_healthy("anvil")
 
     assert len(stage.history.recoveries(service="anvil", since=since)) == 1
@@ -173,7 +176,7 @@ def test_a_cooldown_holds_over_all_processes_and_the_recovery_waits_for_its_end(
     before, after = stage.story(first).attempts[0], stage.story(second).attempts[0]
     assert second.outcome is Outcome.RESOLVED
     assert after.created_at is not None
-    assert 4.9 <= (after.created_at - before.created_at).total_seconds() <= 12
+    assert 14.9 <= (after.created_at - before.created_at).total_seconds() <= 60
     skips = [noted.decision for noted in stage.story(second).decisions if noted.decision.choice is Choice.SKIP]
     assert skips
     assert {(skip.guard, skip.strategy) for skip in skips} == {("cooldown", "restart")}
@@ -186,25 +189,30 @@ def test_force_passes_over_a_cooldown(stage: Stage) -> None:
     for _ in range(2):
         since = utcnow()
         stage.send("recovery.trigger", service="calm", strategy="restart", force=True)
-        assert stage.closed("calm", since, within=4.5).outcome is Outcome.RESOLVED
+        recovery = stage.closed("calm", since)
+        assert recovery.outcome is Outcome.RESOLVED
+        assert Choice.SKIP not in {noted.decision.choice for noted in stage.story(recovery).decisions}, "nothing waited for a cooldown"
     assert calm.starts == starts + 2
 
 
 def test_a_cancelled_recovery_ends_at_its_next_step(stage: Stage) -> None:
     anvil = stage.patients["anvil"]
     starts, since = anvil.starts, utcnow()
+    anvil.hold("stop")
     stage.send("recovery.trigger", service="anvil", strategy="restart")
     recovery = stage.opened("anvil", since)
     eventually(lambda: [step.name for step in stage.story(recovery).steps] == ["stop"])
 
     stage.send("recovery.cancel", recovery_id=recovery.id, reason="changed my mind")
+    eventually(lambda: (row := stage.store.recovery(recovery.id)) is not None and row.cancel_requested)
+    anvil.release()
     closed = stage.closed("anvil", since)
 
     assert closed.id == recovery.id
     assert (closed.state, closed.reason) == (RecoveryState.CANCELLED, "changed my mind")
     assert [step.name for step in stage.story(closed).steps] == ["stop"], "what had begun was finished, and nothing more was begun"
     assert anvil.starts == starts
-    eventually(lambda: anvil.starts == starts + 1, within=20)  # it is down now: another recovery sees to that, after the quiet time
+    eventually(lambda: anvil.starts == starts + 1, within=60)  # it is down now: another recovery sees to that, after the quiet time
     stage.await_healthy("anvil")
 
 
