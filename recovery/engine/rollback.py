@@ -44,28 +44,28 @@ def roll_back(journal: Journal, steps: Sequence[StepWork], ended: Result, pace: 
     A step that cannot be undone does not keep those before it from being undone. Nothing was begun that could be undone:
     nothing is written.
     """
-    todo = [(position, work) for position, work in enumerate(steps) if work.undo and journal.row(position)]
+    todo = [(position, row.name, work) for position, work in enumerate(steps) if work.undo and (row := journal.row(position))]
     if not todo:
         return ended
-    row = journal.start(ROLLBACK_AT, "rollback", {"outcome": str(ended.outcome), "reason": ended.reason})
-    if row.finished_at is None:
-        journal.write(row)
+    rollback = journal.start(ROLLBACK_AT, "rollback", {"outcome": str(ended.outcome), "reason": ended.reason})
+    if rollback.finished_at is None:
+        journal.write(rollback)
     undone: list[str] = []
     troubles: dict[str, str] = {}
-    for position, work in reversed(todo):
+    for position, name, work in reversed(todo):
         try:
-            undone += [work.name] if _undo(journal, position, work, pace) else []
+            undone += [name] if _undo(journal, position, work, pace) else []
         except INTERRUPTIONS:
             raise
         except (*FAILURES, TimeUp) as error:
-            troubles[work.name] = error.message
+            troubles[name] = error.message
         except Exception as error:
-            log.exception("undo.broke", step=work.name)
-            troubles[work.name] = f"{type(error).__name__}: {error}"
+            log.exception("undo.broke", step=name)
+            troubles[name] = f"{type(error).__name__}: {error}"
     told = _told(undone, troubles)
     state = StepState.FAILED if troubles else StepState.FINISHED
     summary: JsonObject = {"undone": [*undone], "troubles": {**troubles}}
-    journal.write(replace(row, state=state, finished_at=pace.clock(), result=summary, error=told if troubles else ""))
+    journal.write(replace(rollback, state=state, finished_at=pace.clock(), result=summary, error=told if troubles else ""))
     return replace(ended, reason=f"{ended.reason}; {told}" if told else ended.reason)
 
 

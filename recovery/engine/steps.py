@@ -130,7 +130,7 @@ def _is_over(row: Step, work: StepWork) -> bool:
     if row.name != work.name:
         raise StepFailed(f"the steps changed with the configuration while they ran: '{row.name}' was begun where '{work.name}' is now")
     if row.state is StepState.FAILED and not work.optional:
-        raise StepFailed(f"{row.name}: {row.error}")
+        raise StepFailed(row.error)
     return row.state is not StepState.STARTED
 
 
