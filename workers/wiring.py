@@ -23,6 +23,7 @@ from recovery.engine.coordinator import Coordinator
 from recovery.engine.desk import Desk
 from recovery.engine.executor import Executor
 from recovery.engine.reaper import Reaper
+from recovery.engine.unaided import FreeCooldowns, unaided
 from recovery.history import History
 from recovery.models import utcnow
 from recovery.ports import Breakers, Cooldowns, Degradations, Endpoints, Heartbeats, Store
@@ -69,19 +70,26 @@ class Platform:
         return self.source.current()
 
 
-def assemble(settings: Settings) -> Platform:
-    """Put the parts together; nothing connects before it is used."""
+def assemble(settings: Settings, *, alone: bool = False) -> Platform:
+    """Put the parts together; nothing connects before it is used.
+
+    Args:
+        settings: where everything is.
+        alone: for an emergency: what needs Redis does without it, or fails instead of waiting.
+    """
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     source = fleet_source(settings)
     engine, redis = open_engine(settings.database), connect(settings.redis)
-    store, cooldowns, heartbeats = SqlStore(engine), RedisCooldowns(redis), RedisHeartbeats(redis)
+    store, locks, heartbeats = SqlStore(engine), RedisCooldowns(redis), RedisHeartbeats(redis)
+    cooldowns = FreeCooldowns(locks) if alone else locks
     degradations, endpoints, breakers = RedisDegradations(redis), RedisEndpoints(redis), RedisBreakers(redis)
     checks = check_kinds()
     history = History(engine)
     probe = FleetProbe(checks, source.current, heartbeats)
-    strategies = build(Collaborators(DRIVERS, probe, degradations, endpoints, breakers, utcnow))
+    built = build(Collaborators(DRIVERS, probe, degradations, endpoints, breakers, utcnow))
+    strategies = unaided(built) if alone else built
     coordinator = Coordinator(store, cooldowns, strategies, source.current, utcnow)
-    node = f"{socket.gethostname()}:{os.getpid()}"
+    node = f"{'emergency@' if alone else ''}{socket.gethostname()}:{os.getpid()}"
     return Platform(
         settings=settings,
         source=source,
@@ -96,7 +104,7 @@ def assemble(settings: Settings) -> Platform:
         coordinator=coordinator,
         executor=Executor(store, strategies, source.current, probe, utcnow, node),
         desk=Desk(store, strategies, source.current, utcnow, later=PLANNED, estimate=history.typical_seconds),
-        reaper=Reaper(store, coordinator, strategies, utcnow),
+        reaper=Reaper(store, coordinator, strategies, source.current, utcnow),
         sweeper=Sweeper(store, checks, heartbeats, utcnow, busy=lambda: store.busy(utcnow())),
         history=history,
         watch=self_watch(settings, source),
