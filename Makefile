@@ -11,10 +11,10 @@ RUNTIME = $(VENV)/.installed-requirements.lock
 DEV     = $(VENV)/.installed-requirements-dev.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check fmt lock bench torture torture-planted build clean
+.PHONY: help demo up test test-integration check fmt lock bench torture torture-planted build clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(RUNTIME) ## break an example fleet in six ways and watch each recovery
 	@$(BIN)/python examples/fleet/demo.py
@@ -24,6 +24,9 @@ up: $(RUNTIME) ## run the platform with the example fleet until Ctrl-C
 
 test: $(DEV) ## run the tests (TESTS=path for some of them)
 	@$(BIN)/python -m pytest $(TESTS)
+
+test-integration: $(DEV) ## the suites on PostgreSQL, Redis and RabbitMQ (FULL=1: all)
+	@$(BIN)/python -m tests.servers $(if $(FULL),--full) $(if $(LIMIT),--limit $(LIMIT))
 
 check: $(DEV) ## check format, lint, types and layers; runs all, fails if any did
 	@failed=; \
