@@ -59,7 +59,8 @@ def listener() -> Iterator[Listener]:
 @pytest.fixture(scope="module")
 def stage(listener: Listener) -> Iterator[Stage]:
     ping = f'ping_url = "http://127.0.0.1:{listener.server_port}/{SECRET}"\nping_every = 10'
-    with Stage([Patient("web", "healthy_for = 0")], f"[platform]\nlease = 2\ncooldown = 0\nblind_after = 5\n{ping}") as running:
+    patients = [Patient("web", "healthy_for = 0"), Patient("shop", "healthy_for = 0")]
+    with Stage(patients, f"[platform]\nlease = 2\ncooldown = 0\nblind_after = 8\n{ping}") as running:
         yield running
 
 
@@ -139,18 +140,23 @@ def test_a_frozen_worker_is_told_by_the_canaries_of_its_queues_alone(stage: Stag
     eventually(lambda: stage.store.pulses()["canary:restart"].at > silent_since, 60, "the thawed worker took no canary")
 
 
-def test_while_nothing_is_swept_the_platform_is_blind_and_says_so_once(stage: Stage) -> None:
+def test_while_nothing_is_swept_the_platform_says_so_once_and_acts_only_where_a_person_asks(stage: Stage) -> None:
     stage.await_healthy(within=60)
     before, last = utcnow(), stage.history.last_event_id()
 
     with frozen(stage.part("health")):
         eventually(lambda: health(stage).status is PlatformStatus.BLIND, 60)
         eventually(lambda: told(stage, last) == ["platform:blind"], 60, lambda: f"{told(stage, last)}")
-        stage.send("recovery.trigger", service="web", strategy="restart")
-        by_hand = stage.closed("web", before, within=60)
-        assert by_hand.state is RecoveryState.SUCCEEDED, by_hand
+        stage.send("recovery.report_failure", service="web", category="service_unavailable")
+        waiting = stage.opened("web", before, within=60)
+        stage.send("recovery.trigger", service="shop", strategy="restart")
+        assert stage.closed("shop", before, within=60).state is RecoveryState.SUCCEEDED
+        eventually(lambda: (stage.store.recovery(waiting.id) or waiting).held_by == "blind", 60, stage.tail)
+        assert stage.patients["web"].starts == 1
 
     eventually(lambda: health(stage).blind is None, 60)
+    assert stage.closed("web", before, within=60).state is RecoveryState.SUCCEEDED
+    assert stage.patients["web"].starts == 2
     eventually(lambda: told(stage, last) == ["platform:blind", "platform:sees"], 60, lambda: f"{told(stage, last)}")
 
 
