@@ -120,7 +120,7 @@ def test_status_shows_every_declared_service(run: Run, store: SqlStore) -> None:
     text = output(run("status"))
 
     assert "2 services: 1 healthy, 1 unknown. Last sweep" in text
-    assert [line.split()[:2] for line in text.splitlines()[2:]] == [["shop", "healthy"], ["cache", "unknown"]]
+    assert [line.split()[:2] for line in text.splitlines()[2:4]] == [["shop", "healthy"], ["cache", "unknown"]]
 
 
 def test_status_exits_with_3_while_a_service_is_unhealthy(run: Run, store: SqlStore) -> None:
@@ -138,6 +138,7 @@ def test_status_exits_with_3_while_a_service_is_unhealthy(run: Run, store: SqlSt
         "attempt": 0,
         "category": "service_unavailable",
         "reason": "waits for cache",
+        "held_by": "",
     }
 
 
@@ -203,6 +204,8 @@ def test_services_shows_what_is_declared(run: Run, store: SqlStore) -> None:
         "service": "shop",
         "status": "unknown",
         "managed": True,
+        "autonomy": "auto",
+        "flapping": False,
         "checks": ["tcp"],
         "driver": None,
         "remedies": ["degrade"],
@@ -314,7 +317,7 @@ def test_show_as_json_has_everything(run: Run, store: SqlStore) -> None:
 
     found = data(run("show", closed.id, "--json"))
 
-    assert set(found) == {"recovery", "detected_after", "recovered_after", "failures", "attempts", "decisions", "events"}
+    assert set(found) == {"recovery", "detected_after", "recovered_after", "failures", "attempts", "decisions", "events", "approval"}
     assert found["attempts"][0]["steps"][0]["name"] == "stop"
     assert found["recovery"]["outcome"] == "resolved"
     assert found["recovered_after"] == pytest.approx(2.5)

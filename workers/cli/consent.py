@@ -1,5 +1,6 @@
 """`approve`: see what waits for somebody's yes, and say yes or no. Straight to the database: it works while the broker is down."""
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -8,7 +9,7 @@ from recovery.models import Answer, utcnow
 from workers.cli.direct import by_option
 
 if TYPE_CHECKING:
-    from recovery.engine.consent import Consent
+    from recovery.engine.consent import Consent, Question
 
 COLUMNS = ("id", "service", "would run", "asked", "lapses in", "reason")
 
@@ -61,37 +62,26 @@ def approve(*, recovery: str | None, reject: bool, by: str, comment: str, as_jso
         click.echo(f"{AWAY}{without}.")
 
 
+def question_row(each: "Question", now: datetime) -> list[object]:
+    """Return the cells for one question, under `COLUMNS`."""
+    from workers.cli.words import without_echo
+
+    return [
+        each.recovery.id[:8],
+        each.recovery.service,
+        ", then ".join(each.strategies),
+        each.approval.asked_at,
+        (each.approval.until - now).total_seconds(),
+        "; ".join(text for text in (without_echo(each.recovery.reason), each.recovery.message) if text),
+    ]
+
+
 def _list(consent: "Consent", *, as_json: bool) -> None:
     from workers.cli.render import print_json, print_table
-    from workers.cli.words import without_echo
+    from workers.cli.standing import question_table
 
     questions, now = consent.questions(), utcnow()
     if as_json:
-        print_json(
-            [
-                {
-                    "recovery_id": each.recovery.id,
-                    "service": each.recovery.service,
-                    "strategies": each.strategies,
-                    "severity": each.recovery.severity,
-                    "asked_at": each.approval.asked_at,
-                    "lapses_at": each.approval.until,
-                    "reason": each.recovery.reason,
-                    "message": each.recovery.message,
-                }
-                for each in questions
-            ]
-        )
+        print_json([question_table(each) for each in questions])
         return
-    rows = [
-        [
-            each.recovery.id[:8],
-            each.recovery.service,
-            ", then ".join(each.strategies),
-            each.approval.asked_at,
-            (each.approval.until - now).total_seconds(),
-            "; ".join(text for text in (without_echo(each.recovery.reason), each.recovery.message) if text),
-        ]
-        for each in questions
-    ]
-    print_table(COLUMNS, rows, empty="Nothing waits for an answer.", drop=("asked",))
+    print_table(COLUMNS, [question_row(each, now) for each in questions], empty="Nothing waits for an answer.", drop=("asked",))

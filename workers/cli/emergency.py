@@ -153,4 +153,4 @@ def _print_story(platform: "Platform", closed: Recovery) -> None:
 
     story = platform.history.story(closed.id)
     if story is not None:
-        print_json(as_table(story))
+        print_json(as_table(story, platform.store.approval(closed.id)))

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 
+from recovery.engine.steps import FAILED_TRIES, TRIES
 from recovery.models import Attempt, AttemptState, Recovery, RecoveryState, Step, StepState
 from recovery.store.sql import SqlStore
 from workers.cli.edge import INTERRUPTED, NOT_HEALTHY, OK, SUPPRESSED, UNFINISHED, Refusal
@@ -79,6 +80,8 @@ def attempt_lines(attempt: Attempt, steps: list[Step]) -> Iterator[str]:
     for step in steps:
         if step.state is StepState.STARTED:
             yield f"{moment(step.started_at)}    {step.name} ..."
+            if failed := step.result.get(FAILED_TRIES):
+                yield f"{moment(step.started_at)}    {step.name}: try {failed} failed: {step.error or 'no reason was given'}"
         else:
             yield f"{moment(step.finished_at or step.started_at)}    {step.name} {_step_result(step)}"
     if attempt.state in {AttemptState.FINISHED, AttemptState.SKIPPED}:
@@ -90,8 +93,9 @@ def _step_result(step: Step) -> str:
     found = " (found done after a worker was lost)" if step.reconciled else ""
     if step.state is StepState.FAILED:
         return f"failed: {step.error or step.result.get('message') or 'no reason was given'}"
+    tries = f" at try {step.result[TRIES]}" if TRIES in step.result else ""
     seconds = _seconds(step)
-    return "done" + (f", {duration(seconds)}" if seconds is not None else "") + found
+    return f"done{tries}" + (f", {duration(seconds)}" if seconds is not None else "") + found
 
 
 def _seconds(step: Step) -> float | None:

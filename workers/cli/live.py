@@ -72,6 +72,7 @@ def _view(parts: "Parts") -> Any:
 
     from workers.cli.past import HISTORY_COLUMNS, HISTORY_DROP, history_row
     from workers.cli.render import table, text_of
+    from workers.cli.standing import alarms
     from workers.cli.state import NOBODY_LOOKS, STATUS_COLUMNS, STATUS_DROP, headline, service_rows, snapshot
 
     try:
@@ -81,7 +82,8 @@ def _view(parts: "Parts") -> Any:
         return Text(error.message, style="red")
     services = [[text_of(cell) for cell in row] for row in service_rows(found)]
     recoveries = [[text_of(cell) for cell in history_row(recovery)] for recovery in newest]
-    title = Text(f"{NOBODY_LOOKS}\n{headline(found)}", style="red") if found["stale"] else Text(headline(found), style="bold")
+    first = [NOBODY_LOOKS] if found["stale"] else []
+    title = Text("\n".join([*first, headline(found), *alarms(found)]), style="red" if found["stale"] else "bold")
     newest_title = Text("Newest recoveries", style="bold")
     width = Console().width
     return Group(

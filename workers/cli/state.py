@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recovery.models import CheckState, Recovery, RecoveryState, ServiceState, Status, utcnow
+from workers.cli.standing import alarms, as_table, print_standing, standing
 from workers.cli.words import needs
 
 if TYPE_CHECKING:
@@ -15,15 +16,17 @@ if TYPE_CHECKING:
 
 STALE_AFTER = 10.0
 """Seconds beyond the shortest interval after which a missing sweep means that the platform is not running."""
-
-
+CHECK_COLUMNS = ("check", "type", "every", "status", "seen", "latency", "message")
 NOBODY_LOOKS = "Nobody is looking: no sweep was recorded lately. Is the platform running? (`recovery up`)"
 
 
 @click.command(short_help="Show how every service is.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(*, as_json: bool) -> None:
-    """Show how every service is. Exit code 3 if one is unhealthy, or if nobody is looking and nothing is known."""
+    """Show how every service is, what is done about it, what waits and why, and how the platform itself does.
+
+    Exit code 3 if a service is unhealthy, or if nobody is looking and nothing is known.
+    """
     from workers.cli.edge import NOT_HEALTHY
     from workers.cli.parts import Parts
     from workers.cli.render import print_json
@@ -32,7 +35,7 @@ def status(*, as_json: bool) -> None:
     if found["stale"]:
         click.echo(NOBODY_LOOKS, err=as_json)
     if as_json:
-        print_json(found)
+        print_json(as_table(found))
     else:
         _print(found)
     if found["stale"] or any(service["status"] is Status.UNHEALTHY for service in found["services"]):
@@ -54,23 +57,22 @@ def services(*, service: str | None, as_json: bool) -> None:
         if as_json:
             print_json(rows)
         else:
-            columns = ("check", "type", "every", "status", "seen", "latency", "message")
-            seen = [[row[column] for column in columns] for row in rows]
-            print_table(columns, seen, empty=f"{service} has no checks.", drop=("latency", "every", "type", "seen"))
+            seen = [[row[column] for column in CHECK_COLUMNS] for row in rows]
+            print_table(CHECK_COLUMNS, seen, empty=f"{service} has no checks.", drop=("latency", "every", "type", "seen"))
         return
     declared = _declared(parts)
     if as_json:
         print_json(declared)
         return
-    columns = ("service", "status", "checks", "driver", "remedies", "depends_on", "description")
-    cells = [[row[column] for column in columns] for row in declared]
-    print_table(columns, cells, empty="No service is declared.", drop=("description", "depends_on", "driver", "remedies"))
+    columns = ("service", "status", "autonomy", "checks", "driver", "remedies", "depends_on", "description")
+    cells = [[_declared_cell(row, column) for column in columns] for row in declared]
+    print_table(columns, cells, empty="No service is declared.", drop=("description", "depends_on", "driver", "remedies", "autonomy"))
 
 
 def snapshot(parts: "Parts", now: datetime) -> dict[str, Any]:
     """Return the state of the fleet, with the field names that `status --json` prints."""
-    fleet, states = parts.fleet, parts.store.service_states()
-    recoveries = {recovery.service: recovery for recovery in parts.store.open_recoveries()}
+    fleet, states, still_open = parts.fleet, parts.store.service_states(), parts.store.open_recoveries()
+    recoveries = {recovery.service: recovery for recovery in still_open}
     names = [*(fleet.services if fleet else sorted(states))]
     rows = [_service(parts, states.get(name, ServiceState(name)), recoveries.get(name)) for name in names]
     seen = max((state.seen_at for state in states.values() if state.seen_at), default=None)
@@ -82,6 +84,7 @@ def snapshot(parts: "Parts", now: datetime) -> dict[str, Any]:
         "counts": dict(Counter(row["status"].value for row in rows)),
         "services": rows,
         "mitigations": parts.store.mitigations(),
+        **standing(parts, still_open, states, now),
     }
 
 
@@ -111,11 +114,14 @@ def _print(found: dict[str, Any]) -> None:
     from workers.cli.render import print_table
 
     click.echo(headline(found))
+    for line in alarms(found):
+        click.echo(line)
     print_table(STATUS_COLUMNS, service_rows(found), empty="No service is declared.", drop=STATUS_DROP)
     if found["mitigations"]:
         click.echo("\nMitigated, to be restored when healthy:")
         rows = [[each.service, each.strategy, each.since, each.until, each.recovery_id[:8]] for each in found["mitigations"]]
         print_table(("service", "by", "since", "at most until", "recovery"), rows, empty="", drop=("since", "recovery"))
+    print_standing(found, found["at"])
 
 
 def _service(parts: "Parts", state: ServiceState, recovery: Recovery | None) -> dict[str, Any]:
@@ -135,7 +141,9 @@ def _service(parts: "Parts", state: ServiceState, recovery: Recovery | None) -> 
             "attempt": recovery.attempt,
             "category": recovery.category,
             "reason": recovery.reason,
+            "held_by": recovery.held_by,
         },
+        "flapping": state.flapping,
         "gave_up": None if gave_up is None else {"id": gave_up.id, "state": gave_up.state, "reason": needs(gave_up)},
     }
 
@@ -148,12 +156,17 @@ def _gave_up(parts: "Parts", service: str) -> Recovery | None:
 
 def _status_cell(row: dict[str, Any], found: dict[str, Any]) -> str:
     status: Status = row["status"]
-    return f"unknown (was {status.value})" if found["stale"] and status is not Status.UNKNOWN else status.value
+    if found["stale"] and status is not Status.UNKNOWN:
+        return f"unknown (was {status.value})"
+    return f"{status.value}, flapping" if row["flapping"] else status.value
 
 
 def _recovery_cell(row: dict[str, Any]) -> str:
     last = row["recovery"] or row["gave_up"]
-    return f"{last['id'][:8]} {last['state'].value}" if last else "idle"
+    if last is None:
+        return "idle"
+    held_by = last.get("held_by")
+    return f"{last['id'][:8]} held by {held_by}" if held_by else f"{last['id'][:8]} {last['state'].value}"
 
 
 def _message_cell(row: dict[str, Any]) -> str:
@@ -175,6 +188,8 @@ def _declared(parts: "Parts") -> list[dict[str, Any]]:
             "service": name,
             "status": states.get(name, ServiceState(name)).status,
             "managed": declared.managed,
+            "autonomy": fleet.autonomy(name) if fleet else None,
+            "flapping": states.get(name, ServiceState(name)).flapping,
             "checks": [check.name for check in declared.checks],
             "driver": declared.driver.kind if declared.driver else None,
             "remedies": sorted(declared.remedies),
@@ -183,6 +198,15 @@ def _declared(parts: "Parts") -> list[dict[str, Any]]:
         }
         for name, declared in (fleet.services if fleet else {}).items()
     ]
+
+
+def _declared_cell(row: dict[str, Any], column: str) -> object:
+    if column == "autonomy" and not row["managed"]:
+        return "unmanaged"
+    if column == "status" and row["flapping"]:
+        return f"{row['status'].value}, flapping"
+    value: object = row[column]
+    return value
 
 
 def _checks(parts: "Parts", service: str) -> list[dict[str, Any]]:

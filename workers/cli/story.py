@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recovery.errors import RecoveryNotFound
-from recovery.models import Recovery
+from recovery.models import Approval, Recovery, RecoveryState
 from workers.cli.words import purpose, without_echo, without_left_out
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def why(*, service: str, limit: int, as_json: bool) -> None:
     if as_json:
         print_json([decision_table(each) for each in found])
         return
+    print_lines(held_lines(parts, service), hang=10)
     if not found:
         click.echo(f"Nothing was ever decided about {service}.")
     for each in found:
@@ -69,13 +70,26 @@ def print_story(parts: "Parts", recovery_id: str, *, as_json: bool) -> None:
     found = parts.history.story(recovery_id)
     if found is None:
         raise RecoveryNotFound(f"recovery {recovery_id} is not in the history any more")
+    approval = parts.store.approval(recovery_id)
     if as_json:
-        print_json(as_table(found))
+        print_json(as_table(found, approval))
     else:
-        print_lines(lines(found), hang=12)
+        print_lines(lines(found, approval), hang=12)
 
 
-def as_table(found: "Story") -> dict[str, Any]:
+def held_lines(parts: "Parts", service: str) -> list[str]:
+    """Return why nothing is done about a service right now, if a recovery of it is held."""
+    from workers.cli.render import moment
+
+    held = parts.store.open_recovery_of(service)
+    if held is None or not held.held_by:
+        return []
+    answer = f"; `recovery approve {held.id[:8]}`" if held.state is RecoveryState.AWAITING_APPROVAL else ""
+    again = f"; looks again at {moment(held.due_at)}" if held.due_at else ""
+    return [f"Now       recovery {held.id[:8]} is held by {held.held_by}: {without_echo(held.reason)}{again}{answer}", ""]
+
+
+def as_table(found: "Story", approval: Approval | None = None) -> dict[str, Any]:
     """Return a story with the field names that `show --json` prints."""
     from workers.cli.render import plain
 
@@ -88,12 +102,25 @@ def as_table(found: "Story") -> dict[str, Any]:
         "attempts": [{**plain(each), "steps": [step for step in found.steps if step.attempt == each.number]} for each in found.attempts],
         "decisions": [decision_table(each) for each in found.decisions],
         "events": [{"id": each.id, **plain(each.event)} for each in found.events],
+        "approval": approval,
     }
 
 
-def lines(found: "Story") -> list[str]:
+def lines(found: "Story", approval: Approval | None = None) -> list[str]:
     """Return a story as lines to read."""
-    return [*_head(found), "\nWhat happened", *_attempts(found), *_decisions(found)]
+    return [*_head(found), *_asked(approval), "\nWhat happened", *_attempts(found), *_decisions(found)]
+
+
+def _asked(approval: Approval | None) -> list[str]:
+    from workers.cli.render import moment
+
+    if approval is None:
+        return []
+    asked = f"Approval    asked at {moment(approval.asked_at)}"
+    if approval.answer is None or approval.answered_at is None:
+        return [f"{asked}, lapses at {moment(approval.until)} without an answer"]
+    comment = f": {approval.comment}" if approval.comment else ""
+    return [f"{asked}, {approval.answer} by {approval.answered_by} at {moment(approval.answered_at)}{comment}"]
 
 
 def _head(found: "Story") -> list[str]:
@@ -110,6 +137,9 @@ def _head(found: "Story") -> list[str]:
         if plan.source == "restore"
         else f"Failure     {recovery.category}, {recovery.severity}: {recovery.message or '-'}",
     ]
+    if recovery.held_by and recovery.state.is_open:
+        again = f" (looks again at {moment(recovery.due_at)})" if recovery.due_at else ""
+        told.append(f"Held by     {recovery.held_by}{again}")
     if found.failures:
         sources = ", ".join(sorted({failure.source for failure in found.failures}))
         told.append(f"Reported    {_count(recovery.failures)} by {sources}, last at {moment(found.failures[-1].occurred_at)}")
