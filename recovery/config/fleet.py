@@ -1,7 +1,9 @@
 """The declared fleet as frozen data. Options of one check kind, driver or strategy stay tables here; their owner validates them."""
 
+import contextlib
 from datetime import time
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
@@ -18,6 +20,18 @@ SecondsOrZero = Annotated[float, Field(ge=0, le=86_400 * 31)]
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+def _web_address(url: str) -> str:
+    """Refuse what is no URL; what was written is not repeated, because its path may be a secret."""
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(url)
+        if parts.scheme in {"http", "https"} and parts.hostname:
+            return url
+    raise ValueError("must be a URL that begins with http:// or https://")
+
+
+WebAddress = Annotated[str, AfterValidator(_web_address)]
 
 
 class Declaration(BaseModel):
@@ -196,7 +210,7 @@ class PlatformDeclaration(Declaration):
     """... and for how many seconds, unless the service was stable in between."""
     blind_after: Annotated[float, Field(ge=5, le=86_400)] = 30.0
     """Seconds beyond its interval without any sweep after which what the checks said is too old to act on."""
-    ping_url: str | None = None
+    ping_url: WebAddress | None = None
     """Asked with GET every `ping_every` seconds while all is well; whoever listens there alarms when it stops (dead man's switch)."""
     ping_every: Annotated[float, Field(ge=10, le=86_400)] = 60.0
     lease: Annotated[float, Field(ge=1, le=600)] = 10.0

@@ -12,11 +12,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from recovery.config.fleet import Fleet
+from recovery.config.load import parse
+from recovery.errors import ConfigurationError
 from recovery.models import ServiceState
 from recovery.store.memory import MemoryStore
 from recovery.watch import PlatformStatus, Watch
 from tests.support import free_port
 from workers import ping
+from workers.cli.parts import kinds
 from workers.tasks import watch as tasks
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -144,6 +147,14 @@ def test_a_url_that_is_none_breaks_nothing_and_is_not_repeated(url: str) -> None
     assert said
     assert SECRET not in said
     assert SECRET not in ping.place(url)
+
+
+@pytest.mark.parametrize("url", [f"hc.example/{SECRET}", f"ftp://hc.example/{SECRET}", f"http://[::1/{SECRET}", f"https:///{SECRET}"])
+def test_a_url_that_is_none_is_refused_in_the_configuration_and_not_repeated(url: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        parse(f'[platform]\nping_url = "{url}"\n', kinds(), environ={})
+
+    assert refused.value.problems == ("recovery.toml:2: platform.ping_url: must be a URL that begins with http:// or https://",)
 
 
 def test_of_a_url_only_the_host_is_shown() -> None:
