@@ -57,7 +57,10 @@ def roll_back(journal: Journal, steps: Sequence[StepWork], ended: Result, pace: 
             undone += [name] if _undo(journal, position, work, pace) else []
         except INTERRUPTIONS:
             raise
-        except (*FAILURES, TimeUp) as error:
+        except FAILURES as error:
+            troubles[name] = error.message
+            _note(journal, position, name, error.message)
+        except TimeUp as error:
             troubles[name] = error.message
         except Exception as error:
             log.exception("undo.broke", step=name)
@@ -71,9 +74,14 @@ def roll_back(journal: Journal, steps: Sequence[StepWork], ended: Result, pace: 
 
 def _undo(journal: Journal, position: int, work: StepWork, pace: Pace) -> bool:
     """Undo one step; return False if there was nothing to take back."""
-    row = journal.row(position)
+    row, at = journal.row(position), _place(position)
     assert row is not None
     assert work.undo is not None
+    before = journal.row(at)
+    if before is not None and before.state is StepState.FAILED:
+        raise StepFailed(before.error)
+    if before is None and row.state is not StepState.FINISHED and any(journal.row(_place(earlier)) for earlier in range(position)):
+        return False  # it was asked already; what was undone since then would make it answer wrongly
     if row.name != work.name:
         raise StepFailed("the steps changed with the configuration")
     pace.boundary()
@@ -81,8 +89,19 @@ def _undo(journal: Journal, position: int, work: StepWork, pace: Pace) -> bool:
     undo = work.undo(row.intent, result)
     if undo is None:
         return False
-    journal.do(ROLLBACK_AT - 1 - position, replace(undo, name=f"undo {work.name}", optional=False), pace)
+    journal.do(at, replace(undo, name=f"undo {work.name}", optional=False), pace)
     return True
+
+
+def _place(position: int) -> int:
+    """Return where the undoing of the step at `position` is journaled."""
+    return ROLLBACK_AT - 1 - position
+
+
+def _note(journal: Journal, position: int, name: str, error: str) -> None:
+    """Write down that a step cannot be undone, unless its undoing has said so itself: a successor must not try again."""
+    if journal.row(_place(position)) is None:
+        journal.note(_place(position), f"undo {name}", {}, ok=False, error=error)
 
 
 def _told(undone: Sequence[str], troubles: dict[str, str]) -> str:

@@ -74,11 +74,12 @@ class Journal:
             self._finish(replace(row, reconciled=True, error=error), result)
         return result
 
-    def note(self, position: int, name: str, result: JsonObject, *, ok: bool) -> None:
+    def note(self, position: int, name: str, result: JsonObject, *, ok: bool, error: str = "") -> None:
         """Write down something that has no side effect, such as the verification."""
         now = self._clock()
         state = StepState.FINISHED if ok else StepState.FAILED
-        self.write(Step(self._lease.recovery_id, self._attempt, position, name, state, self._lease.fence, now, now, result=result))
+        fence = self._lease.fence
+        self.write(Step(self._lease.recovery_id, self._attempt, position, name, state, fence, now, now, result=result, error=error))
 
     def start(self, position: int, name: str, intent: JsonObject) -> Step:
         """Return the row of something that begins now; one that was begun before keeps its beginning and its failures."""

@@ -13,12 +13,14 @@ from pathlib import Path
 import redis
 
 from recovery.breaker import BreakerOptions, MemoryBreakers
-from recovery.config.fleet import CheckDeclaration, DriverDeclaration, ServiceDeclaration
+from recovery.config.fleet import CheckDeclaration, DriverDeclaration, Fleet, ServiceDeclaration
 from recovery.degrade import MemoryDegradations, MemoryEndpoints
+from recovery.engine.executor import Executor
 from recovery.errors import LeaseLost
 from recovery.integrity import seal
 from recovery.models import (
     Action,
+    Attempt,
     Category,
     Degradation,
     Endpoint,
@@ -30,13 +32,15 @@ from recovery.models import (
     Recovery,
     RecoveryState,
     Severity,
+    Step,
     utcnow,
 )
-from recovery.ports import AttemptContext, Finding, StepWork
+from recovery.ports import AttemptContext, Execute, Finding, StepWork
 from strategies import Collaborators, build
 from strategies.drivers import DRIVERS
 from tests.contract.driver_rigs import SERVICE
 from tests.support import free_port
+from tests.world import World
 
 
 class Probes:
@@ -74,6 +78,20 @@ class Bench:
         attempted.works = tuple(build(self.collaborators)[strategy].steps(context, action))
         return attempted
 
+    def carry_out(self, service: ServiceDeclaration, strategy: str) -> "CarriedOut":
+        """Let the engine run one attempt, on a store of its own."""
+        world = World()
+        world.registry = build(self.collaborators)
+        world.fleet = Fleet(version="v1", services={service.name: service})
+        world.use(world.store)
+        executor = Executor(world.store, world.registry, lambda: world.fleet, self.probe, self.clock, "bench")
+        recovery_id = world.desk.trigger(service.name, strategy).recovery.id
+        directive = world.advance(recovery_id)
+        assert isinstance(directive, Execute), directive
+        attempt = executor.run(directive.recovery_id, directive.attempt)
+        assert attempt is not None
+        return CarriedOut(attempt, {step.name: step for step in world.store.steps(recovery_id)})
+
     def context(self, service: ServiceDeclaration, attempted: "Attempted | None" = None, fence: int = 1) -> AttemptContext:
         attempted = attempted or Attempted({})
         return AttemptContext(
@@ -86,6 +104,14 @@ class Bench:
             guard=attempted.guard,
             clock=self.clock,
         )
+
+
+@dataclass(frozen=True)
+class CarriedOut:
+    """One attempt as it ended, and its journal by the names of the steps."""
+
+    attempt: Attempt
+    steps: Mapping[str, Step]
 
 
 class Attempted:

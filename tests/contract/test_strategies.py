@@ -156,6 +156,33 @@ def test_no_step_acts_once_the_lease_is_lost(case: Case) -> None:
         case.attempted.results[work.name] = journaled(work.run(intent))
 
 
+def test_what_every_step_did_can_be_taken_back_and_is_found_taken_back_after_a_crash(case: Case) -> None:
+    done = []
+    for work in case.attempted.works:
+        intent = journaled(work.prepare())
+        result = case.attempted.results[work.name] = journaled(work.run(intent))
+        done.append((work, intent, result))
+
+    for work, intent, result in reversed(done):
+        undo = work.undo(intent, result) if work.undo else None
+        if undo is None:
+            continue
+        seen = journaled(undo.prepare())
+        if work.name != "stage":  # its copy became the restored file
+            assert undo.reconcile(seen) is None, f"the undo of {work.name} claims to be done before it ran"
+        case.attempted.lost = True
+        with pytest.raises(LeaseLost):
+            undo.run(seen)
+        case.attempted.lost = False
+        journaled(undo.run(seen))
+        assert undo.reconcile(seen) is not None, f"the undo of {work.name} does not find its own effect"
+
+
+def test_a_remedy_that_only_mitigates_can_be_taken_back(cases: Cases) -> None:
+    for case in (cases.degrade(), cases.switch_endpoint()):
+        assert any(work.undo for work in case.attempted.works)
+
+
 @pytest.mark.parametrize("name", list(STRATEGIES))
 def test_every_strategy_belongs_to_a_queue_and_tells_its_options(name: str) -> None:
     strategy = STRATEGIES[name]

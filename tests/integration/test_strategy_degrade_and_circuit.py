@@ -13,7 +13,7 @@ from recovery.breaker.shared import SharedCircuits
 from recovery.config.fleet import ServiceDeclaration
 from recovery.degrade import RedisDegradations
 from recovery.errors import StepFailed
-from recovery.models import Action, BreakerState, Category, Level
+from recovery.models import Action, BreakerState, Category, Level, Outcome
 from strategies import STRATEGIES
 from strategies.circuit_reset import CircuitResetOptions
 from strategies.degrade import DegradeOptions
@@ -117,11 +117,24 @@ def test_a_patient_reset_waits_until_somebody_has_mended_the_dependency(bench: B
     mended = Timer(0.2, bench.probe.broken.clear)
     mended.start()
 
-    results = bench.steps(gateway(patience=30), "circuit_reset").run()
+    ended = bench.carry_out(gateway(patience=30), "circuit_reset").attempt
 
     mended.join()
+    assert ended.outcome is Outcome.RESOLVED
     assert len(bench.probe.asked) > 3
-    assert results["close"]["state"] == "closed"
+    view = bench.breakers.view("gateway")
+    assert view is not None
+    assert view.state is BreakerState.CLOSED
+
+
+def test_a_reset_without_patience_probes_once(bench: Bench, redis_client: redis.Redis) -> None:
+    trip(redis_client)
+    bench.probe.broken["gateway.http"] = "connection refused"
+
+    ended = bench.carry_out(gateway(), "circuit_reset").attempt
+
+    assert ended.reason == "breaker 'gateway' stays as it is: gateway.http: connection refused"
+    assert bench.probe.asked == [("gateway.http",)]
 
 
 def test_a_bad_probe_in_half_open_opens_it_again(bench: Bench, redis_client: redis.Redis) -> None:

@@ -262,6 +262,35 @@ def test_a_step_that_nobody_saw_end_is_asked_before_it_is_undone(monkeypatch: py
     assert ended.reason.endswith("; rolled back: two, one")
 
 
+def test_a_step_that_was_asked_once_is_not_asked_again_when_others_were_undone_since(monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = Trial()
+    trial.restart.before |= {"three": fail, "undo:one": kill}
+    trial.die(monkeypatch)
+    trial.restart.before.clear()
+    trial.restart.took_effect = lambda step: step == "three" or f"restart.{step}" in trial.world.ledger
+
+    assert trial.resume().reason == "no answer; rolled back: two, one"
+    assert trial.world.ledger == UNDONE
+
+
+def test_what_nobody_can_tell_is_not_undone_and_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = Trial()
+
+    def nobody_knows(step: str) -> bool:
+        if step == "three":
+            raise DriverError("nobody knows")
+        return f"restart.{step}" in trial.world.ledger
+
+    trial.restart.took_effect = nobody_knows
+    trial.restart.before |= {"three": fail, "undo:one": kill}
+    trial.die(monkeypatch)
+    trial.restart.before.clear()
+    trial.restart.took_effect = lambda _step: True
+
+    assert trial.resume().reason == "no answer; nobody knows; rolled back: two, one; could not undo three: nobody knows"
+    assert "restart.undo:three" not in trial.world.ledger
+
+
 def test_steps_that_changed_with_the_configuration_are_told_and_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     trial = Trial()
     trial.restart.before |= {"three": fail, "undo:two": kill}
