@@ -4,6 +4,7 @@ from typing import Any
 
 from celery.utils.log import get_logger
 from kombu.exceptions import KombuError
+from kombu.transport.pyamqp import Transport as Rabbit
 from redis.exceptions import RedisError
 
 from recovery.config.fleet import ServiceDeclaration
@@ -13,6 +14,9 @@ from workers.celery import app
 from workers.wiring import platform
 
 logger = get_logger(__name__)
+
+NOT_SENT = (KombuError, RedisError, OSError, *Rabbit.connection_errors, *Rabbit.channel_errors)
+"""What the brokers' libraries raise when a message did not get through."""
 
 
 def obey(directive: Directive) -> None:
@@ -47,7 +51,7 @@ def send(name: str, kwargs: dict[str, Any], **options: Any) -> bool:
     """Send one task; say False, in the log too, if the broker did not take it."""
     try:
         app.send_task(name, kwargs=kwargs, **options)
-    except (KombuError, RedisError, OSError) as error:
+    except NOT_SENT as error:
         logger.warning("could not send %s, it will be sent again: %s", name, error)
         return False
     return True

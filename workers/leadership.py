@@ -44,6 +44,7 @@ class Candidate:
     Whether it leads is never asked of the database by whoever does the job: `leads` answers from what the thread was told
     last, and only as long as that is certain. So a database that hangs holds nothing up, and a process that was frozen or
     whose clock was set leads again only after it has asked. A database that is away lets a leader go on until its lease ends.
+    A leader that does not even ask `leads` for as long as a lease hangs, and its lease is left to end.
 
     Args:
         store: where the lead is kept.
@@ -59,6 +60,7 @@ class Candidate:
         self._store, self._job, self._holder = store, job, holder
         self._clock, self._monotonic = clock, monotonic
         self._term: Term | None = None
+        self._looked = monotonic()
         self._said = ""
         self._stop, self._wake, self._answered = threading.Event(), threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
@@ -72,13 +74,13 @@ class Candidate:
 
     def leads(self) -> bool:
         """Say whether the job is ours at this moment."""
-        term = self._term
-        if term is None or self._stop.is_set() or self._monotonic() >= term.ends:
+        term, self._looked = self._term, self._monotonic()
+        if term is None or self._stop.is_set():
             return False
-        if abs(self._offset() - term.offset) > MARGIN:
+        certain = self._looked < term.ends and abs(self._offset() - term.offset) <= MARGIN
+        if not certain:
             self._wake.set()
-            return False
-        return True
+        return certain
 
     def resign(self) -> None:
         """Stop asking and give the job up; a database that does not answer within `PATIENCE` seconds is left alone."""
@@ -93,7 +95,8 @@ class Candidate:
         try:
             fence = self._store.lead(self._job, self._holder, now, now + timedelta(seconds=LEASE))
         except Exception as error:  # noqa: BLE001 - whatever it is, the next try may do, and a thread that ended would never try again
-            if not self.leads():
+            if self._term is None or self._monotonic() >= self._term.ends:
+                self._term = None
                 self._say(logging.WARNING, f"nobody can say which {self._job} leads, so this one waits: {error}")
             return
         self._term = None if fence is None else Term(fence, asked + LEASE - MARGIN, offset)
@@ -102,12 +105,17 @@ class Candidate:
         else:
             self._say(logging.INFO, f"this {self._job} leads now (fence {fence})")
 
+    def hangs(self) -> bool:
+        """Say whether whoever does the job has not looked for as long as a lease."""
+        return self._monotonic() - self._looked >= LEASE
+
     def _run(self) -> None:
         try:
             while not self._stop.is_set():
-                self.ask()
+                if not self.hangs():
+                    self.ask()
                 self._answered.set()
-                self._wake.wait(RENEW_EVERY if self.leads() else ASK_EVERY)
+                self._wake.wait(RENEW_EVERY if self._term else ASK_EVERY)
                 self._wake.clear()
             self._store.resign(self._job, self._holder)
         except (RecoveryError, SQLAlchemyError) as error:

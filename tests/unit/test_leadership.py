@@ -168,3 +168,23 @@ def test_a_candidate_asks_again_by_itself(hands: Hands) -> None:
 
     eventually(two.leads, within=20)
     two.resign()
+
+
+def test_a_leader_whose_job_hangs_renews_no_more_until_it_looks_again(hands: Hands) -> None:
+    store = MemoryStore()
+    one, two = stand(store, "one", hands), stand(store, "two", hands)
+    one.start()
+    assert one.leads()
+
+    hands.pass_by(LEASE)
+    assert one.hangs()
+
+    def taken_over() -> bool:
+        two.ask()
+        return two.leads()
+
+    eventually(taken_over)
+
+    assert not one.leads()
+    assert not one.hangs()
+    one.resign()
