@@ -105,7 +105,7 @@ def _again(bases: "list[Basis]", fleet: "Fleet") -> "list[Replayed]":
 
 
 def _change(each: "Replayed") -> str:
-    return _TIME.sub(_local, f"{each.was}  ->  {each.now}")
+    return _TIME.sub(_local, f"{each.was} -> {each.now}")
 
 
 def _local(found: re.Match[str]) -> str:
