@@ -6,6 +6,7 @@ Nothing is executed here. A report chooses a plan from what the operator declare
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from recovery.config.fleet import Fleet, ServiceDeclaration
 from recovery.decide.planner import Estimate, no_history, plan, plan_one, plan_restore
@@ -30,6 +31,9 @@ from recovery.models import (
 )
 from recovery.ports import Accepted, Clock, Intake, Refusal, Report, Store, Strategy
 from recovery.registry import Registry
+
+Plans = dict[tuple[str, Category], Plan]
+"""What was planned for a service and a category within one batch."""
 
 
 class Desk:
@@ -83,7 +87,7 @@ class Desk:
         is raised (`StoreUnavailable` above all): nothing was taken in. Refusals are noted last; if that fails, the batch may be
         handed in again, because what was taken in is known by then.
         """
-        plans: dict[tuple[str, Category], Plan] = {}
+        plans: Plans = {}
         answers: list[Accepted | RecoveryError | None] = []
         reports: list[Report] = []
         refusals: list[Refusal] = []
@@ -94,16 +98,10 @@ class Desk:
                 refusals.append(refusal_of(refused, payload, actor, self._clock()))
                 answers.append(refused)
                 continue
-            kind = (service.name, failure.category)
-            if kind not in plans:
-                plans[kind] = self._plan(service, failure.category)
-            draft = self._answer_to(failure, plans[kind])
-            reports.append(Report(draft, failure, (_opened(draft),)))
+            reports.append(Report(failure, self._clock(), partial(self._opening, failure, service, plans)))
             answers.append(None)
         accepted = self._store.take_in(reports) if reports else []
-        for report, one in zip(reports, accepted, strict=True):
-            if one.intake is Intake.OPENED:
-                tell(report.events)
+        tell(_opened(one.recovery) for one in accepted if one.intake is Intake.OPENED)
         self._store.refuse(refusals)
         rest = iter(accepted)
         return [answer if answer is not None else next(rest) for answer in answers]
@@ -236,6 +234,13 @@ class Desk:
             last_failure_at=failure.occurred_at,
             failures=1,
         )
+
+    def _opening(self, failure: Failure, service: ServiceDeclaration, plans: Plans) -> tuple[Recovery, Sequence[Event]]:
+        key = (service.name, failure.category)
+        if key not in plans:
+            plans[key] = self._plan(service, failure.category)
+        draft = self._answer_to(failure, plans[key])
+        return draft, (_opened(draft),)
 
     def _open(self, draft: Recovery, failure: Failure | None = None) -> Accepted:
         opened = _opened(draft)

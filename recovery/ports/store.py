@@ -1,6 +1,6 @@
 """The store: each method is one transaction, an atomic verb. SQL and memory implement it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -48,11 +48,13 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One failure on its way in: the report, and the recovery that it opens unless it merges into another."""
+    """One failure on its way in."""
 
-    recovery: Recovery
     failure: Failure
-    events: tuple[Event, ...] = ()
+    at: datetime
+    """When it came in."""
+    opens: Callable[[], tuple[Recovery, Sequence[Event]]]
+    """Returns the recovery that it opens, with its events; called only if nothing takes the report in. It may read, never write."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from pydantic import JsonValue
+from pydantic_core import to_json
 from sqlalchemy import JSON as SQL_JSON
 from sqlalchemy import DateTime, Dialect, String, Text
 from sqlalchemy.dialects.postgresql import JSONB
@@ -109,11 +110,10 @@ def storable(text: str) -> str:
 
 
 def dump_json(value: JsonValue) -> str:
-    """Return `value` as JSON that SQLite and PostgreSQL both take."""
+    """Return `value` as JSON that SQLite and PostgreSQL both take; numbers that are not finite become text."""
     try:
-        text = _encode(value)
-        text.encode()
-    except ValueError:  # a number that is not finite, or a lone surrogate
+        text = to_json(value, inf_nan_mode="strings").decode()
+    except ValueError:  # a lone surrogate
         return _encode(_storable_json(value))
     return text if "\\u0000" not in text else _encode(_storable_json(value))
 

@@ -42,13 +42,9 @@ class MemoryIntake(MemoryLedger):
 
     def take_in(self, reports: Sequence[Report]) -> list[Accepted]:
         """Take a batch in, in one transaction: the same as `open_recovery` for each report in turn."""
-        tables = self._tables
-        with tables.lock:
-            for report in reports:
-                if report.recovery.id in tables.recoveries:
-                    raise RecoveryError(f"recovery {report.recovery.id} exists already", recovery_id=report.recovery.id)
-            accepted = [self.open_recovery(report.recovery, report.failure, (), report.events) for report in reports]
-            return [replace(one, recovery=tables.recoveries[one.recovery.id]) for one in accepted]
+        with self._tables.lock:
+            accepted = [self._take_one_in(report) for report in reports]
+            return [replace(one, recovery=self._tables.recoveries[one.recovery.id]) for one in accepted]
 
     def latest_failure(self, recovery_id: str) -> Failure | None:
         """Return the newest failure that was merged into a recovery."""
@@ -67,6 +63,13 @@ class MemoryIntake(MemoryLedger):
             elif is_quiet(row, now):
                 found[row.fingerprint] = later(found.get(row.fingerprint), row.quiet_until)
         return found
+
+    def _take_one_in(self, report: Report) -> Accepted:
+        known = self._merge_known(report.failure, report.failure.service, report.at)
+        if known is not None:
+            return known
+        recovery, events = report.opens()
+        return self.open_recovery(recovery, report.failure, (), events)
 
     def _open_of(self, service: str) -> Recovery | None:
         return next((row for row in self._tables.recoveries.values() if row.service == service and row.state.is_open), None)

@@ -28,6 +28,8 @@ class MemoryPolicy(MemoryLedger):
             if given is not asked:
                 tables.approvals[recovery_id] = given
                 self._wake([recovery], now)
+                recovery = tables.recoveries[recovery_id]  # whoever is just letting the question lapse must look again
+                tables.recoveries[recovery_id] = replace(recovery, version=recovery.version + 1)
             return given
 
     def bases(self, since: datetime, limit: int) -> list[Basis]:

@@ -85,11 +85,12 @@ class MemoryRecoveries(MemoryIntake, MemoryJournal):
         with self._tables.lock:
             rows = list(self._tables.recoveries.values())
         open_now = [row for row in rows if row.state.is_open]
+        mine = urgency(recovery) if recovery else None
         return Load(
             in_progress=sum(row.state is RecoveryState.IN_PROGRESS for row in open_now),
             open=sum(row.kind not in ASKED_FOR for row in open_now),
             begun=sum(row.started_at is not None and row.started_at >= since for row in rows),
-            ahead=sum(row.held_by == guard and (recovery is None or urgency(row) < urgency(recovery)) for row in open_now),
+            ahead=sum(row.held_by == guard and (mine is None or urgency(row) < mine) for row in open_now),
         )
 
     def wake_held(self, guard: str, limit: int, now: datetime) -> int:

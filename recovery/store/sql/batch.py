@@ -8,11 +8,11 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select, update
 from sqlalchemy.exc import IntegrityError
 
-from recovery.models import Decision, Event, Failure, Recovery, Severity
+from recovery.models import Event, Failure, Recovery, Severity
 from recovery.ports import Accepted, Intake, Report
 from recovery.store.rules import absorbs, later, merge_decision
 from recovery.store.schema import IS_CLOSED, IS_OPEN, failures, recoveries
-from recovery.store.sql.ledger import count, note
+from recovery.store.sql.ledger import Merges, count_all, note
 from recovery.store.sql.room import columns_of, insert_all, load_all, values_of
 
 _ROW = columns_of(Recovery, recoveries)
@@ -43,33 +43,24 @@ class OutrunError(Exception):
 
 
 @dataclass(slots=True)
-class Merges:
-    """Equal merges into one recovery."""
-
-    first: Decision
-    times: int = 0
-    last_at: datetime | None = None
-
-
-@dataclass(slots=True)
 class Tally:
     """What the reports of one batch make of one recovery."""
 
     row: Recovery
-    opened_by: Report | None = None
-    """The report that opened it; None: it was there before."""
+    events: Sequence[Event] | None = None
+    """Of its opening; None: it was there before."""
     reports: list[Failure] = field(default_factory=list)
-    merges: dict[str, "Merges"] = field(default_factory=dict)
+    merges: dict[str, Merges] = field(default_factory=dict)
     """By fingerprint."""
     last_failure_at: datetime | None = None
-    severity: Severity = Severity.LOW
+    severities: set[Severity] = field(default_factory=set)
 
     def merge(self, failure: Failure, now: datetime) -> None:
         """Add one more report."""
         self.reports.append(failure)
-        self.last_failure_at = later(self.last_failure_at, failure.occurred_at)
-        if failure.severity.rank < self.severity.rank:
-            self.severity = failure.severity
+        self.severities.add(failure.severity)
+        if self.last_failure_at is None or failure.occurred_at > self.last_failure_at:
+            self.last_failure_at = failure.occurred_at
         if failure.fingerprint not in self.merges:
             self.merges[failure.fingerprint] = Merges(merge_decision(self.row, failure, now))
         merges = self.merges[failure.fingerprint]
@@ -77,10 +68,10 @@ class Tally:
 
     def after(self) -> Recovery:
         """Return the recovery as the batch leaves it."""
-        extra = len(self.reports) - (self.opened_by is not None)
+        extra = len(self.reports) - (self.events is not None)
         if not extra:
             return self.row
-        severity = min(self.row.severity, self.severity, key=lambda severity: severity.rank)
+        severity = min((self.row.severity, *self.severities), key=lambda severity: severity.rank)
         last = later(self.row.last_failure_at, self.last_failure_at)
         return replace(self.row, failures=self.row.failures + extra, last_failure_at=last, severity=severity)
 
@@ -104,19 +95,24 @@ class Batch:
 
     def fold(self, report: Report) -> None:
         """Take one report in."""
-        failure, draft = report.failure, report.recovery
+        failure = report.failure
         owner = self._owners.get(failure.id)
         if owner is not None:
             self.outcomes.append((Intake.DUPLICATE, owner))
             return
-        tally = self._open.get(draft.service) or self._absorbing(failure, draft.created_at)
+        tally = self._open.get(failure.service) or self._absorbing(failure, report.at)
         if tally is not None:
-            tally.merge(failure, draft.created_at)
+            tally.merge(failure, report.at)
+            self.outcomes.append((Intake.MERGED, tally.row.id))
         else:
-            tally = self.tallies[draft.id] = self._open[draft.service] = Tally(draft, opened_by=report, reports=[failure])
+            tally = self._begin(report)
+            self.outcomes.append((Intake.OPENED, tally.row.id))
         self._owners[failure.id] = tally.row.id
-        opened = tally.opened_by is report
-        self.outcomes.append((Intake.OPENED if opened else Intake.MERGED, tally.row.id))
+
+    def _begin(self, report: Report) -> Tally:
+        recovery, events = report.opens()
+        tally = self.tallies[recovery.id] = self._open[recovery.service] = Tally(recovery, events, [report.failure])
+        return tally
 
     def _absorbing(self, failure: Failure, now: datetime) -> Tally | None:
         return next((tally for tally in self._quiet if absorbs(tally.row, failure, now)), None)
@@ -139,28 +135,25 @@ def take_in(connection: Connection, reports: Sequence[Report]) -> list[Accepted]
 
 
 def _look_up(connection: Connection, reports: Sequence[Report]) -> Batch:
-    services = sorted({report.recovery.service for report in reports})
+    services = sorted({report.failure.service for report in reports})
     open_now = load_all(Recovery, connection.execute(_OPEN, {"of": services}))
     shut = sorted(set(services) - {row.service for row in open_now})
-    now = min((report.recovery.created_at for report in reports), default=None)
+    now = min((report.at for report in reports), default=None)
     quiet = load_all(Recovery, connection.execute(_QUIET, {"of": shut, "now": now})) if shut else []
     known = connection.execute(_KNOWN, {"of": [report.failure.id for report in reports]})
     return Batch({row.failure_id: row.recovery_id for row in known}, open_now, quiet)
 
 
 def _write(connection: Connection, tallies: Sequence[Tally]) -> None:
-    fresh = [tally for tally in tallies if tally.opened_by]
+    fresh = [tally for tally in tallies if tally.events is not None]
     insert_all(connection, recoveries, [{**values_of(tally.after()), "touched_at": tally.row.created_at} for tally in fresh])
     insert_all(connection, failures, [failure_row(tally.row.id, failure) for tally in tallies for failure in tally.reports])
-    merged = [tally.after() for tally in tallies if not tally.opened_by]
+    merged = [tally.after() for tally in tallies if tally.events is None]
     if merged:
         news = [{"of": row.id, "reports": row.failures, "seen": row.last_failure_at, "severe": row.severity} for row in merged]
         connection.execute(_MERGED, news)
-    for tally in tallies:
-        for merges in tally.merges.values():
-            count(connection, merges.first, merges.times, merges.last_at)
-    events: list[Event] = [event for tally in fresh if tally.opened_by for event in tally.opened_by.events]
-    note(connection, (), events)
+    count_all(connection, [merges for tally in tallies for merges in tally.merges.values()])
+    note(connection, (), [event for tally in fresh for event in tally.events or ()])
 
 
 def failure_row(recovery_id: str, failure: Failure) -> dict[str, Any]:

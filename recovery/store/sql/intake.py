@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from recovery.errors import RecoveryError
 from recovery.models import Decision, Event, Failure, Recovery, Severity
 from recovery.ports import Accepted, Intake, Report
+from recovery.store.clocks import still_runs
 from recovery.store.rules import is_quiet, later, merge_decision
 from recovery.store.schema import IS_CLOSED, IS_OPEN, failures, recoveries
 from recovery.store.sql.batch import OutrunError, failure_row, take_in
@@ -45,7 +46,10 @@ _QUIET_FOR = (
     .order_by(recoveries.c.created_at.desc(), recoveries.c.id.desc())
     .with_for_update()
 )
-_BUSY = select(*_ROW).where(or_(IS_OPEN, recoveries.c.quiet_until > bindparam("now")))
+_TIMES = (recoveries.c.created_at, recoveries.c.finished_at, recoveries.c.quiet_until)
+_BUSY = select(recoveries.c.service, recoveries.c.fingerprint, recoveries.c.state, *_TIMES).where(
+    or_(IS_OPEN, recoveries.c.quiet_until > bindparam("now"))
+)
 _OWNER = select(*_ROW).join(failures, failures.c.recovery_id == recoveries.c.id).where(failures.c.failure_id == bindparam("of"))
 _LATEST_FAILURE = select(failures).where(failures.c.recovery_id == bindparam("of")).order_by(failures.c.id.desc()).limit(1)
 
@@ -120,12 +124,12 @@ class SqlIntake(Room):
         """Return what needs no new report: services with an open recovery (None), and fingerprints that are quiet after `now`."""
         found: dict[str, datetime | None] = {}
         with self._reading() as connection:
-            rows = load_all(Recovery, connection.execute(_BUSY, {"now": now}))
-        for row in rows:
-            if row.state.is_open:
-                found[row.service] = None
-            elif is_quiet(row, now):
-                found[row.fingerprint] = later(found.get(row.fingerprint), row.quiet_until)
+            rows = connection.execute(_BUSY, {"now": now}).all()
+        for service, fingerprint, state, created_at, finished_at, quiet_until in rows:
+            if state.is_open:
+                found[service] = None
+            elif still_runs(finished_at or created_at, quiet_until, now):
+                found[fingerprint] = later(found.get(fingerprint), quiet_until)
         return found
 
     def _open(

@@ -1,12 +1,13 @@
 """Decisions, events and the audit trail: rows that are only ever added, or counted up when they repeat."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
-from recovery.models import Decision, Event, JsonObject
+from recovery.models import Choice, Decision, Event, JsonObject
 from recovery.ports import Refusal
 from recovery.store.clocks import SKEW
 from recovery.store.refusals import ACTION, WINDOW, key_of, tally
@@ -30,6 +31,11 @@ _COUNT_SAME = (
     .where(decisions.c.id == _SAME)
     .values(repeats=decisions.c.repeats + bindparam("times"), last_at=bindparam("made_at"), until=bindparam("again_at"))
 )
+_SAME_ALL = (
+    select(decisions.c.recovery_id, decisions.c.repeat_key, func.max(decisions.c.id).label("newest"))
+    .where(decisions.c.recovery_id.in_(bindparam("of", expanding=True)), decisions.c.choice == Choice.MERGE)
+    .group_by(decisions.c.recovery_id, decisions.c.repeat_key)
+)
 _REFUSED = (
     select(audit.c.id, audit.c.actor, audit.c.detail)
     .where(audit.c.at > bindparam("since"), audit.c.at <= bindparam("until"), audit.c.action == ACTION)
@@ -39,7 +45,7 @@ _REFUSED_AGAIN = update(audit).where(audit.c.id == bindparam("row"))
 _COUNT = (
     update(decisions)
     .where(decisions.c.id == bindparam("row"))
-    .values(repeats=decisions.c.repeats + 1, last_at=bindparam("made_at"), until=bindparam("again_at"))
+    .values(repeats=decisions.c.repeats + bindparam("times"), last_at=bindparam("made_at"), until=bindparam("again_at"))
 )
 
 
@@ -90,20 +96,40 @@ def note(connection: Connection, made: Sequence[Decision], happened: Sequence[Ev
     return new
 
 
-def count(connection: Connection, decision: Decision, times: int = 1, last_at: datetime | None = None) -> None:
-    """Count a merge up if its recovery has one for the same fingerprint, else record it.
-
-    Args:
-        connection: of the running transaction.
-        decision: the first of these merges.
-        times: how many there were.
-        last_at: when the last of them was made, if there were several.
-    """
-    key, last = repeat_key(decision), last_at or decision.at
-    again = {"of_recovery": decision.recovery_id, "key": key, "times": times, "made_at": last, "again_at": decision.until}
+def count(connection: Connection, decision: Decision) -> None:
+    """Count a merge up if its recovery has one for the same fingerprint, else record it."""
+    key = repeat_key(decision)
+    again = {"of_recovery": decision.recovery_id, "key": key, "times": 1, "made_at": decision.at, "again_at": decision.until}
     if not connection.execute(_COUNT_SAME, again).rowcount:
-        row = {**_row(decision, key), "repeats": times - 1, "last_at": last if times > 1 else None}
-        connection.execute(insert(decisions), row)
+        connection.execute(insert(decisions), _row(decision, key))
+
+
+@dataclass(slots=True)
+class Merges:
+    """Equal merges into one recovery, made one after the other."""
+
+    first: Decision
+    times: int = 0
+    last_at: datetime | None = None
+
+
+def count_all(connection: Connection, made: Sequence[Merges]) -> None:
+    """Do what `count` does, for many merges at once."""
+    if not made:
+        return
+    rows = connection.execute(_SAME_ALL, {"of": sorted({str(merges.first.recovery_id) for merges in made})})
+    known = {(row.recovery_id, row.repeat_key): row.newest for row in rows}
+    again, fresh = [], []
+    for merges in made:
+        first, key = merges.first, repeat_key(merges.first)
+        row = known.get((first.recovery_id, key))
+        if row is not None:
+            again.append({"row": row, "times": merges.times, "made_at": merges.last_at, "again_at": first.until})
+        else:
+            fresh.append({**_row(first, key), "repeats": merges.times - 1, "last_at": merges.last_at if merges.times > 1 else None})
+    if again:
+        connection.execute(_COUNT, again)
+    insert_all(connection, decisions, fresh)
 
 
 def _row(decision: Decision, key: str = "") -> dict[str, Any]:
@@ -111,4 +137,4 @@ def _row(decision: Decision, key: str = "") -> dict[str, Any]:
 
 
 def _repeat(row: int, decision: Decision) -> dict[str, Any]:
-    return {"row": row, "made_at": decision.at, "again_at": decision.until}
+    return {"row": row, "times": 1, "made_at": decision.at, "again_at": decision.until}

@@ -18,6 +18,7 @@ from recovery.store.sql.room import Room, columns_of, dialect_insert, load, load
 _APPROVAL = select(*columns_of(Approval, approvals)).where(approvals.c.recovery_id == bindparam("of"))
 _OPEN_QUESTION = _APPROVAL.join(recoveries, recoveries.c.id == approvals.c.recovery_id).where(IS_OPEN).with_for_update(of=recoveries)
 _ANSWER = update(approvals).where(approvals.c.recovery_id == bindparam("of"))
+_LOOK_AGAIN = update(recoveries).where(recoveries.c.id == bindparam("of")).values(version=recoveries.c.version + 1)
 _BASES = (
     select(*columns_of(Basis, bases)).where(bases.c.at >= bindparam("since")).order_by(bases.c.at, bases.c.id).limit(bindparam("how_many"))
 )
@@ -62,6 +63,7 @@ class SqlPolicy(Room):
             if given is not asked:
                 connection.execute(_ANSWER, {"of": recovery_id, **values_of(given)})
                 wake(connection, recovery_id, now)
+                connection.execute(_LOOK_AGAIN, {"of": recovery_id})  # whoever is just letting the question lapse
             return given
 
     def bases(self, since: datetime, limit: int) -> list[Basis]:
