@@ -49,6 +49,7 @@ task_default_priority = None if _rabbit else 6  # on Redis a task without priori
 task_routes = {
     "recovery.*": {"queue": "failures"},
     "health.*": {"queue": "health"},
+    "alerts.*": {"queue": "alerts"},
     "maintenance.*": {"queue": "maintenance"},
     "celery.*": {"queue": "maintenance"},
 }  # strategies go where the recovery's plan says

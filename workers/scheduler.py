@@ -19,6 +19,7 @@ from recovery.models import utcnow
 from recovery.ports import Leadership
 from recovery.settings import Settings
 from recovery.store.sql import SqlStore
+from workers.crowds import crowded
 from workers.leadership import Candidate
 from workers.locate import beside
 from workers.wiring import fleet_source
@@ -29,7 +30,10 @@ LOOK_EVERY = 1.0
 """Seconds between two looks at `recovery.toml`."""
 LONG_AGO = timedelta(days=31)
 """Older than any interval: what is new in the schedule and must not wait is due at once."""
-AT_ONCE = {"health.sweep", "maintenance.canary"}
+CANARY = "maintenance.canary"
+AT_ONCE = {"health.sweep", CANARY}
+COUNT_EVERY = 20.0
+"""Seconds for which a count of what waits in the queues holds; canaries are due in one go, every 30."""
 STAND_BY = 0.25
 """Seconds between two looks whether this beat leads by now."""
 HOLDER = "RECOVERY_BEAT_HOLDER"
@@ -50,6 +54,8 @@ class FleetScheduler(Scheduler):
         self._complaint = ""
         self._look_at = 0.0
         self._outage = False
+        self._counted_at = float("-inf")
+        self._crowded: frozenset[str] = frozenset()
         self._candidate = Candidate(self._leadership(), "beat", _holder())
         super().__init__(*args, **kwargs)
 
@@ -78,6 +84,8 @@ class FleetScheduler(Scheduler):
 
     def apply_entry(self, entry: ScheduleEntry, producer: Any = None) -> None:
         """Send what is due; an outage of the broker is told once, when it begins and when it ends."""
+        if entry.task == CANARY and entry.options["queue"] in self._crowds():
+            return
         try:
             self.apply_async(entry, producer=producer, advance=False)
         except SchedulingError as error:
@@ -88,6 +96,13 @@ class FleetScheduler(Scheduler):
             if self._outage:
                 logger.info("the broker is back")
             self._outage = False
+
+    def _crowds(self) -> frozenset[str]:
+        now = time.monotonic()
+        if now >= self._counted_at + COUNT_EVERY:
+            self._counted_at = now
+            self._crowded = crowded(self.app, beside("celeryconfig").QUEUES)
+        return self._crowded
 
     def _leadership(self) -> Leadership:
         return SqlStore.open(Settings().database)

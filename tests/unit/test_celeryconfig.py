@@ -48,6 +48,7 @@ def test_no_two_queues_get_the_same_messages() -> None:
         ("recovery.trigger", "failures"),
         ("health.sweep", "health"),
         ("maintenance.tick", "maintenance"),
+        ("alerts.ping", "alerts"),
         ("celery.backend_cleanup", "maintenance"),
     ],
 )

@@ -81,6 +81,16 @@ def test_a_canary_goes_through_every_queue_at_once(config: Path) -> None:
     assert sorted(beat.canaries) == sorted(celeryconfig.QUEUES)
 
 
+def test_a_crowded_queue_gets_no_more_canaries(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "crowded", lambda _app, _queues: frozenset({"restart"}))
+    beat = Beat()
+
+    beat.settle()
+
+    assert sorted(beat.canaries) == sorted(set(celeryconfig.QUEUES) - {"restart"})
+    assert beat.sent == ["sweep every 5 s, shard 1 of 1"]
+
+
 def test_a_sweep_that_was_sent_waits_for_its_interval(config: Path) -> None:
     beat = Beat()
     beat.settle()
