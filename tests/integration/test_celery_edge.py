@@ -44,6 +44,16 @@ def nap(diary, name, seconds):
     note(diary, f"{name} ends")
 
 
+@app.task(name="oaf", soft_time_limit=0)
+def oaf(diary):
+    note(diary, "oaf starts")
+    while True:
+        try:
+            time.sleep(60)
+        except BaseException as error:
+            note(diary, f"oaf goes on after {error!r}")
+
+
 @app.task(name="glutton")
 def glutton(diary):
     note(diary, "glutton starts")
@@ -87,7 +97,7 @@ class Napping:
                 start_new_session=True,
                 preexec_fn=die_with_parent,  # noqa: PLW1509 -- no thread of a test runs yet when a worker starts
             )
-        eventually(lambda: "ready." in self.log.read_text(), within=20, message=self.log.read_text)
+        eventually(lambda: "ready." in self.log.read_text(), within=60, message=self.log.read_text)
 
     def stop(self) -> None:
         if self._process is not None:
@@ -95,10 +105,10 @@ class Napping:
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
-    def send(self, task: str, *args: object) -> None:
-        self._app.send_task(task, args=(str(self.diary), *args), queue="maintenance", ignore_result=True)
+    def send(self, task: str, *args: object, **options: object) -> None:
+        self._app.send_task(task, args=(str(self.diary), *args), queue="maintenance", ignore_result=True, **options)
 
-    def wait_for(self, line: str, within: float = 20.0) -> None:
+    def wait_for(self, line: str, within: float = 60.0) -> None:
         eventually(lambda: line in self.lines(), within=within, message=lambda: f"{self.lines()}\n{self.log.read_text()[-3000:]}")
 
     def lines(self) -> list[str]:
@@ -140,20 +150,33 @@ def test_a_worker_survives_the_restart_of_its_broker_under_a_running_task(tmp_pa
         server.start()
         worker.send("nap", "second", 0)
 
-        worker.wait_for("second ends", within=30)
+        worker.wait_for("second ends")
         assert worker.alive
         assert worker.lines().count("first starts") == worker.lines().count("first ends") == 1
 
 
 @pytest.mark.slow
 def test_a_task_longer_than_the_visibility_timeout_runs_once(tmp_path: Path, server: ValkeyServer) -> None:
-    with napping(tmp_path, server.url, visibility_timeout=2, unacked_restore_interval=1) as worker:
-        worker.send("nap", "long", 6)
+    with napping(tmp_path, server.url, visibility_timeout=3, unacked_restore_interval=1) as worker:
+        worker.send("nap", "long", 8)
         worker.send("nap", "waiting", 0)
 
         worker.wait_for("waiting ends")
 
         assert worker.lines() == ["long starts", "long ends", "waiting starts", "waiting ends"]
+
+
+@pytest.mark.slow
+def test_the_hard_limit_of_a_message_ends_a_process_that_nothing_else_ends(tmp_path: Path, server: ValkeyServer) -> None:
+    with napping(tmp_path, server.url) as worker:
+        worker.send("oaf", time_limit=2)
+        worker.wait_for("oaf starts")
+        worker.send("nap", "after", 0)
+
+        worker.wait_for("after ends", within=60)
+
+        assert worker.alive
+        assert worker.lines() == ["oaf starts", "after starts", "after ends"], "it was killed, not interrupted, and is not sent again"
 
 
 @pytest.mark.slow
@@ -173,7 +196,7 @@ def test_a_task_that_runs_out_of_memory_does_not_take_its_worker_down(tmp_path: 
 def test_a_task_that_kills_its_process_is_sent_again_twice_and_no_more(tmp_path: Path, server: ValkeyServer) -> None:
     with napping(tmp_path, server.url) as worker:
         worker.send("suicide")
-        eventually(lambda: worker.lines().count("suicide starts") == 3, within=30, message=worker.log.read_text)
+        eventually(lambda: worker.lines().count("suicide starts") == 3, within=60, message=worker.log.read_text)
         eventually(lambda: "WorkerLostError" in worker.log.read_text().rpartition("retry:")[2], message=worker.log.read_text)
 
         worker.send("nap", "after", 0)

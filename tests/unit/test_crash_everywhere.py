@@ -265,6 +265,14 @@ def test_a_second_death_while_the_first_is_made_good_changes_nothing() -> None:
             resolve(MemoryStore(), first, second)
 
 
+def test_a_second_death_in_the_middle_of_a_rollback_changes_nothing() -> None:
+    moments = roll_back(MemoryStore())
+
+    for first in range(1, moments + 1, 3):
+        for second in range(1, moments + 1, 7):
+            roll_back(MemoryStore(), first, second)
+
+
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database at head, to be copied."""

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from recovery.config.fleet import BudgetDeclaration, CheckDeclaration, MaintenanceDeclaration, PlatformDeclaration, ServiceDeclaration
 from recovery.config.load import parse
+from recovery.config.retries import RetryDeclaration
 from recovery.config.validate import keys_of
 from recovery.settings import Settings
 from workers.cli import COMMANDS, recovery
@@ -95,7 +96,7 @@ def test_every_setting_is_documented() -> None:
 
 
 @pytest.mark.parametrize(
-    "declaration", [PlatformDeclaration, BudgetDeclaration, ServiceDeclaration, CheckDeclaration, MaintenanceDeclaration]
+    "declaration", [RetryDeclaration, PlatformDeclaration, BudgetDeclaration, ServiceDeclaration, CheckDeclaration, MaintenanceDeclaration]
 )
 def test_every_key_of_the_configuration_is_documented(declaration: type[BaseModel]) -> None:
     text = (ROOT / "docs" / "configuration.md").read_text()
