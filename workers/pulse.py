@@ -80,7 +80,8 @@ def _note(watch: Watch, name: str, detail: JsonObject | None, *, complain: bool)
             logger.warning("this worker's signs of life cannot be noted: %s", error.message)
         return False
     except Exception:
-        logger.exception("this worker's signs of life cannot be noted")
+        if complain:
+            logger.exception("this worker's signs of life cannot be noted")
         return False
     return True
 
