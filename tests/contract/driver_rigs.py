@@ -1,14 +1,14 @@
 """One real service, driven in three ways: by its pidfile, by commands, and by a real supervisord."""
 
+import contextlib
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Protocol
-
-import psutil
 
 from recovery.config.fleet import DriverDeclaration, ServiceDeclaration
 from recovery.models import JsonObject
@@ -93,8 +93,14 @@ class CommandRig(Traces):
         self.driver = declare("command", self.options)
 
     def close(self) -> None:
-        if self.starts() and psutil.pid_exists(self.pid()):
-            os.kill(self.pid(), signal.SIGKILL)
+        if (self.home / "command.pid").exists():
+            kill(int((self.home / "command.pid").read_text()))
+
+
+def kill(pid: int) -> None:
+    """End a process at once; does nothing if there is none."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 SUPERVISORD = """
@@ -153,14 +159,23 @@ class SupervisorRig(Traces):
             "ports": [self.port],
         }
         self.driver = declare("supervisor", self.options)
-        eventually(self.socket.exists)
+        try:
+            eventually(self._listens)
+        except AssertionError:
+            self.close()
+            raise
+
+    def _listens(self) -> bool:
+        """Say whether supervisord accepts; its socket's file is there a moment before."""
+        with socket.socket(socket.AF_UNIX) as client:
+            return client.connect_ex(str(self.socket)) == 0
 
     def close(self) -> None:
-        if self.starts() and psutil.pid_exists(self.pid()):
-            os.kill(self.pid(), signal.SIGKILL)
+        if self.starts():
+            kill(self.pid())
         self.daemon.terminate()
         try:
-            self.daemon.wait(10)
+            self.daemon.wait(30)
         except subprocess.TimeoutExpired:
             self.daemon.kill()
             self.daemon.wait()

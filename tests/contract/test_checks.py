@@ -34,8 +34,8 @@ from recovery.models import Category, FailureType, utcnow
 from recovery.ports import CheckKind, Finding
 from recovery.registry import Registry
 
-PROMPTLY = 3.0
-"""Seconds within which a check with a timeout of 0.3 s must be over on a busy machine."""
+PROMPTLY = 15.0
+"""Seconds within which a check with a timeout of 0.3 s must be over on a busy machine; what hangs does so for 30 s and more."""
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Case:
     """Done before the broken options are probed."""
 
 
-async def probe(kind: str, options: dict[str, Any], beats: Beats, seconds: float = 10.0) -> Finding:
+async def probe(kind: str, options: dict[str, Any], beats: Beats, seconds: float = 30.0) -> Finding:
     check = CheckDeclaration.model_validate({"name": "main", "type": kind, "timeout": seconds, "options": options})
     fleet = Fleet(version="1", services={"shop": ServiceDeclaration(name="shop", checks=(check,))})
     return (await probe_all(check_kinds(), fleet, beats, ["shop.main"]))["shop.main"]
@@ -102,14 +102,15 @@ async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 
 @contextmanager
 def running(pidfile: Path, code: str = "import time; time.sleep(600)") -> Iterator[subprocess.Popen[bytes]]:
-    """Run a process, by default one that does nothing, that is named by `pidfile`."""
-    process = subprocess.Popen([sys.executable, "-c", code])
-    pidfile.write_text(f"{process.pid}\n")
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+    """Run a process, by default one that does nothing, that is named by `pidfile`; its own start is over."""
+    with subprocess.Popen([sys.executable, "-c", f"print(flush=True)\n{code}"], stdout=subprocess.PIPE) as process:
+        pidfile.write_text(f"{process.pid}\n")
+        try:
+            assert process.stdout
+            process.stdout.readline()
+            yield process
+        finally:
+            process.kill()
 
 
 @asynccontextmanager
@@ -313,7 +314,7 @@ async def test_its_options_are_frozen_and_survive_json(kind: CheckKind, case: Ca
 @every_kind
 async def test_many_probes_at_once_all_answer(kind: CheckKind, case: Case) -> None:
     checks = tuple(
-        CheckDeclaration.model_validate({"name": f"c{number}", "type": kind.name, "timeout": 20, "options": case.well})
+        CheckDeclaration.model_validate({"name": f"c{number}", "type": kind.name, "timeout": 60, "options": case.well})
         for number in range(10)
     )
     fleet = Fleet(version="1", services={"shop": ServiceDeclaration(name="shop", checks=checks)})

@@ -30,7 +30,7 @@ from recovery.integrity import seal
 from recovery.models import Category, FailureType
 from recovery.ports import Finding
 from recovery.store.memory import MemoryStore
-from tests.support import ValkeyServer, eventually, free_port
+from tests.support import ValkeyServer, eventually, free_port, freeze, is_dead
 
 
 class NoBeats:
@@ -38,14 +38,14 @@ class NoBeats:
         return None
 
 
-def fleet_of(kind: str, options: dict[str, Any], seconds: float = 5.0) -> Fleet:
+def fleet_of(kind: str, options: dict[str, Any], seconds: float = 30.0) -> Fleet:
     check = CheckDeclaration.model_validate(
         {"name": "main", "type": kind, "timeout": seconds, "interval": 1, "fall": 1, "options": options}
     )
     return Fleet(version="1", services={"shop": ServiceDeclaration(name="shop", checks=(check,))})
 
 
-def probe(kind: str, options: dict[str, Any], seconds: float = 5.0) -> Finding:
+def probe(kind: str, options: dict[str, Any], seconds: float = 30.0) -> Finding:
     fleet = fleet_of(kind, options, seconds)
     return FleetProbe(check_kinds(), lambda: fleet, NoBeats())(["shop.main"])["shop.main"]
 
@@ -116,7 +116,7 @@ def shop_url() -> Iterator[str]:
         ("/", {"body_matches": r"stock=\D"}, r"does not match 'stock=\D'"),
         ("/", {"body_contains": "stock", "max_body": 5}, "does not contain 'stock'"),
         ("/", {"headers": {"X-Token": "abc"}, "body_contains": "token=abc"}, None),
-        ("/", {"max_latency": 5.0}, None),
+        ("/", {"max_latency": 25.0}, None),
     ],
 )
 def test_http_compares_the_answer_with_what_was_declared(shop_url: str, path: str, options: dict[str, Any], said: str | None) -> None:
@@ -143,7 +143,7 @@ def test_a_port_that_nobody_listens_on_fails_at_once() -> None:
 
 def test_a_server_that_speaks_something_else_or_hangs_up_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(10)
+        listener.settimeout(60)
 
         def answer() -> None:
             for said in (b"SSH-2.0-shop\r\n", b"", b""):  # aiohttp asks again once when it is hung up on
@@ -458,7 +458,7 @@ def test_a_locked_database_fails_within_the_timeout(data: Path) -> None:
 
     database.close()
     assert not found.ok
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
 
 
 # --- process ---
@@ -481,8 +481,7 @@ def test_process_tells_running_stopped_resumed_and_dead_apart(sleeper: subproces
     options = {"pidfile": str(tmp_path / "it.pid")}
     assert probe("process", options).details["pids"] == [sleeper.pid]
 
-    sleeper.send_signal(signal.SIGSTOP)
-    eventually(lambda: state_of(sleeper) == psutil.STATUS_STOPPED)
+    freeze(sleeper.pid)
     assert probe("process", options).message == f"process {sleeper.pid} is stopped (as by SIGSTOP)"
 
     sleeper.send_signal(signal.SIGCONT)
@@ -589,7 +588,7 @@ def python(code: str) -> dict[str, Any]:
     ],
 )
 def test_command_reads_exit_codes_as_nagios_plugins_mean_them(code: str, options: dict[str, Any], ok: bool, message: str) -> None:
-    found = probe("command", python(code) | options, seconds=20)
+    found = probe("command", python(code) | options, seconds=60)
 
     assert (found.ok, found.message) == (ok, message)
 
@@ -606,28 +605,24 @@ def test_a_program_that_does_not_exist_is_told() -> None:
 
 
 def test_a_command_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
-    code = (
-        "import signal, subprocess, sys, time, pathlib; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
-        "child = subprocess.Popen(['sleep', '600']);"
-        "pathlib.Path('child.pid').write_text(str(child.pid)); time.sleep(600)"
-    )
-    found = probe("command", python(code) | {"cwd": str(tmp_path)}, seconds=2)
+    script = "sleep 600 & echo $! > child.pid; trap '' TERM; wait; sleep 600"
+    found = probe("command", {"command": ["/bin/sh", "-c", script], "cwd": str(tmp_path)}, seconds=2)
 
     child = int((tmp_path / "child.pid").read_text())
     assert (found.ok, found.type) == (False, FailureType.TIMEOUT)
-    eventually(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
+    eventually(lambda: is_dead(child))
 
 
 def test_a_child_that_a_command_left_behind_holds_nothing_up_and_goes(tmp_path: Path) -> None:
     code = "import subprocess; print(subprocess.Popen(['sleep', '600']).pid)"
 
     began = time.monotonic()
-    found = probe("command", python(code), seconds=20)
+    found = probe("command", python(code), seconds=60)
 
     assert found.ok
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 45
     child = int(found.message)
-    eventually(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
+    eventually(lambda: is_dead(child))
 
 
 # --- python ---
@@ -725,12 +720,14 @@ def next_sweep(sweeper: Sweeper, fleet: Fleet) -> Swept:
 def test_a_sweep_sees_a_killed_server_at_the_next_look(tmp_path: Path) -> None:
     port = free_port()
     command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", str(tmp_path)]
-    fleet = fleet_of("http", {"url": f"http://127.0.0.1:{port}/"}, seconds=1.0)
+    fleet = fleet_of("http", {"url": f"http://127.0.0.1:{port}/"}, seconds=10.0)
     sweeper = Sweeper(MemoryStore(), check_kinds(), NoBeats())
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        eventually(lambda: sweeper.run(fleet, 1).healthy == {"shop"}, within=20)
-        server.kill()
-        server.wait()
+        try:
+            eventually(lambda: sweeper.run(fleet, 1).healthy == {"shop"}, within=60)
+        finally:
+            server.kill()
+            server.wait()
 
         swept = next_sweep(sweeper, fleet)
 
@@ -744,8 +741,8 @@ def test_a_sweep_sees_a_frozen_server_within_the_timeout(tmp_path: Path) -> None
     sweeper = Sweeper(MemoryStore(), check_kinds(), NoBeats())
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
-            eventually(lambda: sweeper.run(fleet, 1).healthy == {"shop"}, within=20)
-            server.send_signal(signal.SIGSTOP)
+            eventually(lambda: sweeper.run(fleet, 1).healthy == {"shop"}, within=60)
+            freeze(server.pid)
 
             swept = next_sweep(sweeper, fleet)
         finally:

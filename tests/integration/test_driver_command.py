@@ -11,7 +11,7 @@ from recovery.models import JsonObject
 from strategies.drivers.abilities import IdentityUnknown, Restarts, lack_of
 from strategies.drivers.command import CommandOptions
 from tests.contract.driver_rigs import declare
-from tests.support import eventually
+from tests.support import eventually, is_dead
 
 
 def sh(script: str) -> list[JsonValue]:
@@ -19,7 +19,7 @@ def sh(script: str) -> list[JsonValue]:
 
 
 def commands(home: Path, **options: object) -> JsonObject:
-    return {"start": sh("touch up"), "stop": sh("rm up"), "status": sh("cat up"), "cwd": str(home), "timeout": 5, **options}  # type: ignore[dict-item]
+    return {"start": sh("touch up"), "stop": sh("rm up"), "status": sh("cat up"), "cwd": str(home), "timeout": 30, **options}  # type: ignore[dict-item]
 
 
 def test_a_failing_command_is_told_with_exit_code_and_last_words(short_dir: Path) -> None:
@@ -30,16 +30,15 @@ def test_a_failing_command_is_told_with_exit_code_and_last_words(short_dir: Path
 
 
 def test_a_command_that_hangs_is_killed_with_its_children(short_dir: Path) -> None:
-    driver = declare("command", commands(short_dir, start=sh("sleep 600 & echo $! > child; wait"), timeout=0.5))
+    driver = declare("command", commands(short_dir, start=sh("sleep 600 & echo $! > child; wait"), timeout=1.5))
     began = time.monotonic()
 
-    with pytest.raises(DriverError, match=r"did not end within 0\.5 s"):
+    with pytest.raises(DriverError, match=r"did not end within 1\.5 s"):
         driver.start()
 
-    assert time.monotonic() - began < 5.0
+    assert time.monotonic() - began < 30.0
     child = int((short_dir / "child").read_text())
-    status = Path(f"/proc/{child}/status")
-    eventually(lambda: not status.exists() or "State:\tZ" in status.read_text())
+    eventually(lambda: is_dead(child))
 
 
 def test_a_command_that_leaves_a_daemon_behind_does_not_hang(short_dir: Path) -> None:
@@ -73,9 +72,9 @@ def test_a_service_that_does_not_stop_is_told(short_dir: Path) -> None:
 
 
 def test_a_service_that_does_not_come_up_is_told(short_dir: Path) -> None:
-    driver = declare("command", commands(short_dir, start=["true"], timeout=0.2))
+    driver = declare("command", commands(short_dir, start=["true"], timeout=1.5))
 
-    with pytest.raises(DriverError, match=r"'shop' does not run 0\.2 s after its start command"):
+    with pytest.raises(DriverError, match=r"'shop' does not run 1\.5 s after its start command"):
         driver.start()
 
 

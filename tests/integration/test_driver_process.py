@@ -92,7 +92,7 @@ def test_signals_that_the_worker_ignores_or_blocks_reach_the_service(rig: Proces
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         signal.signal(signal.SIGTERM, before)
 
-    result = rig.driver.stop(10.0)
+    result = rig.driver.stop(60.0)
 
     assert result["forced"] is False
     assert rig.wrote("ended")
@@ -160,7 +160,7 @@ def test_a_service_that_somebody_else_started_is_driven_by_its_pidfile(rig: Proc
         eventually(rig.starts)
         rig.wait_until_up(rig.port)
 
-        rig.driver.stop(10.0)
+        rig.driver.stop(60.0)
 
         assert rig.wrote("ended")
 
@@ -186,7 +186,8 @@ def test_of_many_starts_at_once_one_wins(rig: ProcessRig) -> None:
     assert rig.starts() == 1
 
 
-def test_an_exit_right_after_the_start_is_told_with_the_end_of_the_log(short_dir: Path) -> None:
+def test_an_exit_right_after_the_start_is_told_with_the_end_of_the_log(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("strategies.drivers.process.FIRST_BREATH", 30.0)  # it ends at once, as soon as the machine lets it
     rig = ProcessRig(short_dir)
     log = rig.home / "shop.log"
     log.write_text("an old complaint\n")

@@ -13,7 +13,7 @@ from recovery.models import JsonObject
 from recovery.ports import Driver
 from strategies.drivers.supervisor import SupervisorOptions
 from tests.contract.driver_rigs import SupervisorRig, declare
-from tests.support import eventually
+from tests.support import eventually, freeze
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_a_program_that_ends_at_once_is_told_with_its_last_words(short_dir: Path
 
 def test_a_frozen_supervisord_costs_only_the_timeout(rig: SupervisorRig) -> None:
     driver = variant(rig, timeout=0.3)
-    rig.daemon.send_signal(signal.SIGSTOP)
+    freeze(rig.daemon.pid)
     began = time.monotonic()
     try:
         with pytest.raises(DriverError, match="does not answer"):
@@ -87,7 +87,7 @@ def test_a_frozen_supervisord_costs_only_the_timeout(rig: SupervisorRig) -> None
     finally:
         rig.daemon.send_signal(signal.SIGCONT)
 
-    assert time.monotonic() - began < 3.0
+    assert time.monotonic() - began < 5.0  # without the option it would be 10
 
 
 @pytest.mark.parametrize("options", [{}, {"socket": "/a", "url": "http://b"}, {"url": "ftp://b"}])
