@@ -152,7 +152,7 @@ def test_no_text_makes_redaction_slow(text: str) -> None:
 
     redact(text)
 
-    assert time.process_time() - began < 2.0
+    assert time.process_time() - began < 10.0
 
 
 def test_a_wrong_word_is_replaced_and_said(caplog: pytest.LogCaptureFixture) -> None:

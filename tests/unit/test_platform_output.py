@@ -23,7 +23,7 @@ class Stuck(io.StringIO):
 
     def write(self, text: str) -> int:
         self.reached.set()
-        self.released.wait(10)
+        self.released.wait(60)
         return super().write(text)
 
 
@@ -93,7 +93,7 @@ def test_a_reader_that_stands_still_holds_up_nobody_and_is_told_what_it_missed(m
     stream = Stuck()
     output = Output(stream, width=1)
     output.say("a", "first")
-    assert stream.reached.wait(10)
+    assert stream.reached.wait(60)
 
     for number in range(5):
         output.say("a", str(number))

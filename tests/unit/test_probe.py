@@ -18,6 +18,7 @@ from recovery.detect.threads import in_thread
 from recovery.models import Category, FailureType
 from recovery.ports import CheckKind, Finding
 from recovery.registry import Registry
+from tests.support import eventually
 
 
 class NoBeats:
@@ -111,11 +112,11 @@ async def test_no_more_probes_are_in_flight_than_allowed() -> None:
 
 
 async def test_waiting_for_a_turn_does_not_count_for_the_timeout() -> None:
-    check = CheckDeclaration.model_validate({"name": "main", "type": "slow", "timeout": 0.4})
+    check = CheckDeclaration.model_validate({"name": "main", "type": "slow", "timeout": 1.4})
     targets = [Target(ServiceDeclaration(name=name, checks=(check,)), check) for name in "abcd"]
 
     async def slow() -> Finding:
-        await asyncio.sleep(0.12)
+        await asyncio.sleep(0.4)
         return Finding(ok=True)
 
     looks = await look_at(kinds_of(slow=slow), targets, NoBeats(), concurrency=1)
@@ -137,7 +138,7 @@ async def test_what_has_not_answered_at_the_deadline_is_left_out_and_cancelled()
     fast = CheckDeclaration.model_validate({"name": "main", "type": "well"})
     targets.append(Target(ServiceDeclaration(name="c", checks=(fast,)), fast))
 
-    looks = await look_at(kinds_of(stay=stay, well=well), targets, NoBeats(), deadline=0.02)
+    looks = await look_at(kinds_of(stay=stay, well=well), targets, NoBeats(), deadline=0.3)
 
     assert list(looks) == ["c.main"]
     assert cancelled.is_set()
@@ -204,16 +205,18 @@ async def test_a_hung_call_fails_at_once_the_next_time_and_gets_no_second_thread
 
     def stuck() -> str:
         calls.append(threading.current_thread())
-        release.wait(10)
+        release.wait(60)
         return "at last"
 
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
             await in_thread("stuck", stuck, 0.01)
+    await asyncio.sleep(0.02)  # the first call began after the time limit did
+    eventually(lambda: calls)
     with pytest.raises(TimeoutError, match="an earlier call has been running"):
         await in_thread("stuck", stuck, 0.01)
     release.set()
-    calls[0].join(10)
+    calls[0].join(60)
 
     assert len(calls) == 1
     assert await in_thread("stuck", lambda: "fresh", 0.01) == "fresh"
@@ -224,7 +227,7 @@ async def test_a_call_in_flight_that_is_not_overdue_is_joined() -> None:
 
     def work() -> int:
         calls.append(1)
-        release.wait(10)
+        release.wait(60)
         return 42
 
     both = [asyncio.create_task(in_thread("joined", work, 60)) for _ in range(2)]

@@ -69,7 +69,7 @@ def test_a_closed_recovery_is_a_result_with_its_outcome(app: Celery, store: Stor
     store.open_recovery(OPEN, None, (), ())
     assert store.transition(OPEN, CLOSED, attempt=RESTART) is not None
 
-    value = AsyncResult(OPEN.id, app=app).get(timeout=5)
+    value = AsyncResult(OPEN.id, app=app).get(timeout=60)
 
     assert value == {
         "recovery_id": OPEN.id,
@@ -109,7 +109,7 @@ def test_the_beginning_of_an_id_is_not_an_id(app: Celery, store: Store) -> None:
 def test_results_of_ordinary_tasks_are_kept_as_ever(app: Celery, store: Store) -> None:
     app.backend.store_result("some-task", {"answer": 42}, states.SUCCESS)
 
-    assert AsyncResult("some-task", app=app).get(timeout=5) == {"answer": 42}
+    assert AsyncResult("some-task", app=app).get(timeout=60) == {"answer": 42}
 
 
 def test_one_engine_serves_all_questions(app: Celery, store: Store) -> None:
