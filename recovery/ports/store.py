@@ -54,7 +54,7 @@ class Report:
     at: datetime
     """When it came in."""
     opens: Callable[[], tuple[Recovery, Sequence[Event]]]
-    """Returns the recovery that it opens, with its events; called only if nothing takes the report in. It may read, never write."""
+    """Returns the recovery that it opens, with its events; needed only if nothing takes the report in. It may read, never write."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,8 +42,12 @@ class MemoryIntake(MemoryLedger):
 
     def take_in(self, reports: Sequence[Report]) -> list[Accepted]:
         """Take a batch in, in one transaction: the same as `open_recovery` for each report in turn."""
+        openings = [report.opens() for report in reports]  # all of them first: what raises must not leave half a batch
         with self._tables.lock:
-            accepted = [self._take_one_in(report) for report in reports]
+            accepted = [
+                self.open_recovery(recovery, report.failure, (), events)
+                for report, (recovery, events) in zip(reports, openings, strict=True)
+            ]
             return [replace(one, recovery=self._tables.recoveries[one.recovery.id]) for one in accepted]
 
     def latest_failure(self, recovery_id: str) -> Failure | None:
@@ -63,13 +67,6 @@ class MemoryIntake(MemoryLedger):
             elif is_quiet(row, now):
                 found[row.fingerprint] = later(found.get(row.fingerprint), row.quiet_until)
         return found
-
-    def _take_one_in(self, report: Report) -> Accepted:
-        known = self._merge_known(report.failure, report.failure.service, report.at)
-        if known is not None:
-            return known
-        recovery, events = report.opens()
-        return self.open_recovery(recovery, report.failure, (), events)
 
     def _open_of(self, service: str) -> Recovery | None:
         return next((row for row in self._tables.recoveries.values() if row.service == service and row.state.is_open), None)
