@@ -12,6 +12,7 @@ import psutil
 from tests.support import eventually
 from tests.torture.house import House
 from tests.torture.plan import Target
+from tests.torture.points import PART
 from workers.platform.child import READY_FILE
 from workers.platform.children import INTAKE_QUEUES, STRATEGY_QUEUES
 from workers.platform.embedded import EmbeddedValkey
@@ -53,17 +54,21 @@ class Part:
     process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
 
     @property
+    def log(self) -> Path:
+        return self.house.folder / "log" / f"{self.name}.log"
+
+    @property
     def ready_file(self) -> Path:
         return self.house.folder / f"{self.name}.ready"
 
     def start(self) -> None:
         """Start it; only the main thread may, because the process ends with the thread that started it."""
         command = leashed([sys.executable, "-m", "tests.torture.part", *PARTS[self.name]])
-        with (self.house.folder / "log" / f"{self.name}.log").open("ab") as log:
+        with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command,
                 cwd=self.house.folder,
-                env={**self.house.environ, READY_FILE: str(self.ready_file)},
+                env={**self.house.environ, PART: self.name, READY_FILE: str(self.ready_file)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -75,7 +80,9 @@ class Part:
         return self.process is not None and self.process.poll() is None
 
     def ready(self) -> bool:
-        assert self.alive(), f"{self.name} ended with {self.process.returncode if self.process else None}; see its log"
+        """Say whether it does its work; raises `RuntimeError` with the end of its log if it never will."""
+        if not self.alive():
+            raise RuntimeError(f"{self.name} does not start:\n{self.log.read_text(errors='replace')[-2000:]}")
         return self.process is not None and self.ready_file.exists() and self.ready_file.read_text() == str(self.process.pid)
 
 

@@ -55,6 +55,8 @@ class Hit:
     held: tuple[tuple[str, int], ...] = ()
     """Recovery and fence of each attempt that was in its hands."""
     boundary: str = ""
+    alone: bool = False
+    """Whether nothing but one process that remedies was lost, or one that can hold nobody up was frozen."""
 
 
 class Hand:
@@ -103,7 +105,7 @@ class Hand:
             with contextlib.suppress(psutil.NoSuchProcess):
                 self._sleep(Frozen(psutil.Process(words.pid), until, words.service, words.fence if late else 0, strike.seconds))
         held = ((words.recovery, words.fence),) if words.recovery else ()
-        return Hit(words.number, words.at, "at a boundary", words.action, held, words.boundary)
+        return Hit(words.number, words.at, "at a boundary", words.action, held, words.boundary, words.part.startswith("recover"))
 
     def strike(self, strike: Strike, rng: Random) -> Hit | None:
         """Strike from outside; None if there is nothing to strike just now."""
@@ -123,7 +125,9 @@ class Hand:
                 self._sleep(Frozen(process, at + (LONGEST_FREEZE if fence else strike.seconds), service, fence, strike.seconds))
             else:
                 process.kill()
-            return Hit(strike.number, at, strike.target, strike.action, tuple((recovery, fence) for _, recovery, fence in held))
+            alone = strike.action is Action.KILL and strike.target in {Target.CHILD, Target.RECOVER}
+            worked = tuple((recovery, fence) for _, recovery, fence in held)
+            return Hit(strike.number, at, strike.target, strike.action, worked, alone=alone and bool(worked))
         return None
 
     def _sleep(self, one: Frozen) -> None:

@@ -27,7 +27,14 @@ cooldown = 0
 max_attempts = 1000
 max_runs = 100
 retry_failed_after = 1
+flap_high = 101
+ineffective_memory = 0
+
+[platform.budget]
+percent = 100
+storm_percent = 100
 """
+"""No guard may hold a recovery back: the campaign is about what happens to those that run."""
 
 SERVICE = """
 [services.{name}]
@@ -77,6 +84,7 @@ class House:
         self.orders = Orders(self.folder)
         said = {
             HOME: str(self.folder),
+            "RECOVERY_BEAT_HOLDER": f"{self.folder.name}",  # a beat that is started again goes on at once, as under `recovery up`
             PLANT: plant or "",
             "RECOVERY_DATA_DIR": str(self.settings.home),
             "RECOVERY_CONFIG": str(self.settings.config),

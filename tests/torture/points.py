@@ -19,6 +19,8 @@ from tests.torture.patient import STEPS
 
 HOME = "RECOVERY_TORTURE"
 """Names the campaign's folder, in the environment of the processes that it may strike."""
+PART = "RECOVERY_TORTURE_PART"
+"""Names the part of the platform that a process belongs to, such as `recover1`."""
 
 
 class Action(StrEnum):
@@ -47,8 +49,8 @@ class Boundary:
 
 
 POINTS = (
-    "take_in",
     "open_recovery",
+    "acknowledge",
     "transition",
     "send",
     "acquire_lease",
@@ -79,6 +81,7 @@ class Struck:
     service: str
     recovery: str
     fence: int
+    part: str
 
 
 class Orders:
@@ -132,7 +135,7 @@ def pass_by(point: str, side: str, service: str = "", recovery: str = "", fence:
     order = orders.take(boundary)
     if order is not None:
         number, action = order
-        words = Struck(number, time.time(), os.getpid(), str(boundary), action, service, recovery, fence)
+        words = Struck(number, time.time(), os.getpid(), str(boundary), action, service, recovery, fence, os.environ.get(PART, ""))
         append(orders.struck, {name: getattr(words, name) for name in words.__slots__})
         strike(action)
 

@@ -1,11 +1,10 @@
 """Prints what a campaign did, how soon work was taken up again, and what the judge says."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from recovery.engine.coordinator import RESEND_AFTER
 from tests.torture.campaign import Record
 from tests.torture.hand import Hit
 from tests.torture.house import LEASE
@@ -15,8 +14,9 @@ from tests.torture.points import BOUNDARIES, GAP, POINTS, Action
 from tests.torture.witness import Write
 
 MARGIN = 5.0
-"""Seconds that another process may take beyond the lease, or the resend, that it has to wait for."""
-RESEND = RESEND_AFTER.total_seconds()
+"""Seconds that another process may take beyond the lease that it has to wait for."""
+AFTERMATH = 15.0
+"""Seconds for which the loss of another part may still be felt: those that were due meanwhile come all at once."""
 SHOWN = 10
 """Violations of one kind that are printed; the rest is counted."""
 
@@ -30,9 +30,11 @@ class Resume:
     seconds: float
     at_work: bool
     """Whether the victim held the lease; the others were about to open the recovery, to move it, or to send a message."""
+    alone: bool = False
+    """Whether nothing else was struck at that time than processes that remedy."""
 
 
-def resumes(hits: Iterable[Hit], writes: Sequence[Write]) -> list[Resume]:
+def resumes(hits: Sequence[Hit], writes: Sequence[Write]) -> list[Resume]:
     """Return how long it took after each kill until the recovery that the victim had in its hands was moved by somebody else.
 
     Recoveries that had nothing left to do are not counted.
@@ -45,8 +47,12 @@ def resumes(hits: Iterable[Hit], writes: Sequence[Write]) -> list[Resume]:
             moved = (write.at for write in writes if write.recovery == recovery and write.at > hit.at and _moves(write, fence))
             first = next(moved, None)
             if first is not None:
-                found.append(Resume(hit.number, first - hit.at, at_work=fence > 0))
+                found.append(Resume(hit.number, first - hit.at, fence > 0, _alone(hit, first, hits)))
     return found
+
+
+def _alone(hit: Hit, until: float, hits: Sequence[Hit]) -> bool:
+    return hit.alone and all(other.alone for other in hits if hit.at - AFTERMATH < other.at < until)
 
 
 def _moves(write: Write, fence: int) -> bool:
@@ -63,8 +69,11 @@ def show(record: Record, violations: Sequence[Violation]) -> Iterator[str]:
     yield from _boundaries(record)
     yield ""
     found = resumes(record.hits, evidence.writes)
-    yield _resume_line("work taken up again after a kill", [one.seconds for one in found if one.at_work], LEASE, "the lease")
-    yield _resume_line("message sent again after a kill", [one.seconds for one in found if not one.at_work], RESEND, "the resend")
+    yield "resumed after a kill by another process:"
+    working, alone = [one for one in found if one.at_work], f"lease of {LEASE:g} s + {MARGIN:g} s"
+    yield _resume_line("a worker alone was lost", [one.seconds for one in working if one.alone], LEASE + MARGIN, alone)
+    yield _resume_line("other parts were struck, too", [one.seconds for one in working if not one.alone])
+    yield _resume_line("before there was a lease", [one.seconds for one in found if not one.at_work])
     gaps = sum(1 for entry in evidence.entries if entry.phase is Phase.EFFECT and in_the_gap(entry, evidence.grants))
     refused = sum(1 for entry in evidence.entries if entry.phase is Phase.REFUSED)
     yield f"sent away by a patient that knows fences: {refused}; accepted in the gap by one that does not: {gaps}"
@@ -97,15 +106,16 @@ def _boundaries(record: Record) -> Iterator[str]:
         yield f"  nobody came by: {strike.boundary or strike.target} ({strike.action})"
 
 
-def _resume_line(what: str, seconds: list[float], promise: float, whose: str) -> str:
+def _resume_line(when: str, seconds: list[float], target: float | None = None, why: str = "") -> str:
     if not seconds:
-        return f"{what}: nothing was interrupted"
-    ordered, target = sorted(seconds), promise + MARGIN
+        return f"  {when}: never"
+    ordered = sorted(seconds)
     p95 = ordered[min(len(ordered) - 1, round(0.95 * len(ordered)))]
+    line = f"  {when} ({len(ordered)}): median {median(ordered):.1f} s, p95 {p95:.1f} s, max {ordered[-1]:.1f} s"
+    if target is None:
+        return line
     late = sum(1 for one in ordered if one > target)
-    figures = f"median {median(ordered):.1f} s, p95 {p95:.1f} s, max {ordered[-1]:.1f} s"
-    verdict = "met" if not late else f"missed {late} times"
-    return f"{what} ({len(ordered)} times): {figures}; target {target:g} s ({whose} of {promise:g} s + {MARGIN:g} s): {verdict}"
+    return f"{line}; target {target:g} s ({why}): {f'missed {late} times' if late else 'met'}"
 
 
 def _verdict(violations: Sequence[Violation]) -> Iterator[str]:

@@ -134,13 +134,23 @@ def test_a_message_before_its_commit_and_a_recovery_that_nobody_moves_are_seen()
 
 
 def test_the_resume_time_is_from_the_kill_until_a_newer_fence_moves_the_recovery() -> None:
-    hit = Hit(1, 10.0, "at a boundary", Action.KILL, held=(("r1", 2),))
+    hit = Hit(1, 10.0, "at a boundary", Action.KILL, held=(("r1", 2),), alone=True)
     own, other = replace(ROW, at=10.5), replace(ROW, at=12.0, recovery="r2", fence=9)
     successor = replace(ROW, what="attempts", state="running", at=12.5, fence=3)
 
-    assert resumes([hit], [own, other, successor]) == [Resume(1, 2.5, at_work=True)]
+    assert resumes([hit], [own, other, successor]) == [Resume(1, 2.5, at_work=True, alone=True)]
     assert resumes([hit], [own, other]) == [], "there was nothing left to do"
     assert resumes([replace(hit, action=Action.FREEZE)], [own, other, successor]) == []
+
+
+def test_a_resume_is_not_counted_as_alone_while_another_part_was_struck() -> None:
+    hit = Hit(1, 100.0, "at a boundary", Action.KILL, held=(("r1", 2),), alone=True)
+    successor = replace(ROW, what="attempts", state="running", at=102.5, fence=3)
+    beat = Hit(2, 0.0, "beat", Action.KILL)
+
+    alone = {at: resumes([hit, replace(beat, at=at)], [successor])[0].alone for at in (80.0, 90.0, 101.0, 103.0)}
+
+    assert alone == {80.0: True, 90.0: False, 101.0: False, 103.0: True}
 
 
 # --- the parts that produce the evidence ---
