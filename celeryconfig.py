@@ -61,8 +61,8 @@ task_reject_on_worker_lost = False  # True would run a deadly task for ever
 task_retry_on_worker_lost = True  # bounded by `RecoveryTask.max_retries`
 task_acks_on_failure = True  # what failed is done; the tick decides what follows
 task_acks_on_timeout = True
-task_soft_time_limit = 240  # seconds; strategies have their own: the service's `attempt_timeout` and `attempt_grace`
-task_time_limit = 300
+task_time_limit = 300  # seconds; the message of a strategy brings its own, from its service's declaration
+# no task_soft_time_limit: a pool puts the hard limit after the soft one, also for tasks that want none; see `RecoveryTask`
 task_ignore_result = True  # only what a person or program asks for keeps a result
 task_track_started = True
 task_send_sent_event = False  # else each of the silent ticks and sweeps would show up in Flower, sent and never received

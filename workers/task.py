@@ -29,6 +29,8 @@ class RecoveryTask(Task):
     """Expected: told in one line, without a stack trace."""
     max_retries = 2
     """How often a task is sent again after its worker process was lost."""
+    soft_time_limit = 240
+    """Seconds after which a task is interrupted; strategies, whose limit is the engine's, set 0."""
     default_retry_delay = 1
     """Seconds; a lease outlives it, so nothing runs twice."""
 

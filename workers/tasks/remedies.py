@@ -13,7 +13,8 @@ from workers.wiring import platform
 logger = get_task_logger(__name__)
 
 NO_SOFT_LIMIT = 0
-"""The soft limit is the engine's: Celery's would strike in the middle of a transaction, and drivers could swallow it."""
+"""The soft limit is the engine's: Celery's would strike in the middle of a transaction, and drivers could swallow it. Not None,
+which would mean the default."""
 
 
 def register(strategy: Strategy) -> Task:
