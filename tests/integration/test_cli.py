@@ -10,21 +10,29 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from recovery.models import RecoveryState, utcnow
+from recovery.models import Recovery, RecoveryState, utcnow
 from tests.sickbed import Patient
 from tests.stage import Stage
 from tests.support import eventually
+
+pytestmark = pytest.mark.timeout(300)
 
 TOML = "[platform]\ncooldown = 0\nmax_attempts = 100\nretry_failed_after = 1\n"
 
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
-    patients = [Patient("web", "healthy_for = 0"), Patient("calm", "healthy_for = 0\ncooldown = { restart = 300 }")]
+    patients = [
+        Patient("web", "healthy_for = 0"),
+        Patient("calm", "healthy_for = 0\ncooldown = { restart = 300 }"),
+        Patient("careful", 'healthy_for = 0\nautonomy = "approve"'),
+    ]
     with Stage(patients, TOML) as stage:
         yield stage
 
@@ -91,7 +99,7 @@ def test_a_held_recovery_outlives_timeout_and_ctrl_c_merges_and_can_be_cancelled
         while "cooling down" not in waiting.stdout.readline():
             assert waiting.poll() is None
         waiting.send_signal(signal.SIGINT)
-        _, errors = waiting.communicate(timeout=30)
+        _, errors = waiting.communicate(timeout=90)
     assert waiting.returncode == 130
     assert "the recovery goes on" in errors
 
@@ -109,6 +117,94 @@ def test_an_unhealthy_service_shows_in_status_then_in_the_history(stage: Stage) 
     assert (newest["kind"], newest["outcome"]) == ("automatic", "resolved")
     stage.await_healthy("web")
     assert "web" in stage.recovery("status").stdout
+
+
+def waiting(stage: Stage, service: str, guard: str) -> Recovery:
+    """Wait for the open recovery of a service to be held by a guard."""
+
+    def found() -> Recovery:
+        recovery = stage.store.open_recovery_of(service)
+        assert recovery is not None
+        assert recovery.held_by == guard
+        return recovery
+
+    return eventually(found, within=60, message=lambda: f"{stage.store.open_recoveries()}\n{stage.tail(30)}")
+
+
+def succeeded(stage: Stage, recovery: Recovery) -> bool:
+    """Wait for the end of a recovery and say whether it was a good one."""
+
+    def ended() -> Recovery:
+        row = stage.store.recovery(recovery.id)
+        assert row is not None
+        assert not row.state.is_open, row.reason
+        return row
+
+    return eventually(ended, within=60, message=lambda: stage.tail(30)).state is RecoveryState.SUCCEEDED
+
+
+def test_a_recovery_that_asks_goes_on_with_a_yes(stage: Stage) -> None:
+    before = stage.patients["careful"].starts
+    stage.patients["careful"].kill()
+    asked = waiting(stage, "careful", "approval")
+
+    listed = json.loads(stage.recovery("approve", "--json").stdout)
+    told = stage.recovery("approve", "careful", "--by", "ada", "--comment", "go").stdout
+    again = stage.recovery("approve", asked.id, "--by", "bob", code=1)
+
+    assert [(each["service"], each["strategies"]) for each in listed] == [("careful", ["restart"])]
+    assert f"Approved by ada: recovery {asked.id[:8]} of careful." in told
+    assert "was approved by ada at" in again.stderr
+    assert succeeded(stage, asked)
+    assert stage.patients["careful"].starts == before + 1
+    stage.await_healthy("careful", within=60)
+
+
+def test_a_silence_put_by_message_holds_a_recovery_until_it_is_lifted(stage: Stage) -> None:
+    until = (utcnow() + timedelta(hours=1)).isoformat()
+    stage.send("recovery.silence", services=["web"], until=until, by="a script", reason="new disks")
+    silence = eventually(lambda: stage.store.silences(utcnow()), within=60, message=stage.tail)[0]
+    stage.patients["web"].kill()
+    held_back = waiting(stage, "web", "silence")
+
+    stage.send("recovery.lift", silence_id=silence.id, by="a script")
+
+    closed = eventually(
+        lambda: (row := stage.store.recovery(held_back.id)) and not row.state.is_open and row, within=60, message=stage.tail
+    )
+    assert closed.state is RecoveryState.SUCCEEDED
+    assert stage.store.silences(utcnow()) == []
+    stage.await_healthy("web", within=60)
+
+
+def test_an_emergency_beside_a_running_platform_acts_once(stage: Stage) -> None:
+    before = stage.patients["calm"].starts
+    waits = held(stage)
+
+    story = json.loads(stage.recovery("emergency", "calm", "--yes", "--json").stdout)
+
+    assert (story["recovery"]["id"], story["recovery"]["kind"], story["recovery"]["outcome"]) == (waits, "emergency", "resolved")
+    assert [attempt["runs"] for attempt in story["attempts"]] == [1]
+    assert stage.patients["calm"].starts == before + 2  # one of them to begin the cooldown
+
+
+def test_what_the_platform_decided_is_decided_so_again(stage: Stage) -> None:
+    told = stage.recovery("replay", "--since", "1h").stdout
+
+    assert "all as recorded" in told
+
+
+def test_status_knows_how_the_platform_itself_does(stage: Stage) -> None:
+    health = eventually(lambda: healthy(stage), within=120, every=1, message=lambda: stage.recovery("status", code=None).stdout)
+
+    assert {"sight", "tick", "leases", "recoveries"} <= {part["name"] for part in health["parts"]}
+
+
+def healthy(stage: Stage) -> dict[str, Any]:
+    """Return what `status` says of the platform, which must be well."""
+    found = json.loads(stage.recovery("status", "--json", code=None).stdout)["platform"]
+    assert found["status"] == "ok", [part for part in found["parts"] if part["status"] != "ok"]
+    return dict(found)
 
 
 def test_the_same_commands_work_under_celery(stage: Stage) -> None:
@@ -144,7 +240,7 @@ def test_watch_in_a_pipe_prints_each_event_until_ctrl_c(stage: Stage) -> None:
             while select.select([watching.stdout], [], [], 1.0)[0]:
                 names.append(json.loads(watching.stdout.readline())["name"])
         watching.send_signal(signal.SIGINT)
-        watching.communicate(timeout=30)
+        watching.communicate(timeout=90)
 
     assert watching.returncode == 0
     assert "recovery:started" in names
@@ -162,7 +258,7 @@ def test_watch_on_a_terminal_shows_the_fleet(stage: Stage) -> None:
         with contextlib.suppress(OSError):  # Linux says so when the other end is closed
             while os.read(leader, 65_536):
                 pass
-        watching.wait(30)
+        watching.wait(90)
     os.close(leader)
 
     assert watching.returncode == 0
@@ -203,7 +299,7 @@ def test_what_is_away_is_told_in_a_sentence_with_exit_code_5_and_soon(
     assert sentence in done.stdout + done.stderr
     assert "secret" not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
-    assert time.monotonic() - began < 15  # 2 to 3 s to find out, the rest is a loaded machine importing
+    assert time.monotonic() - began < 60  # 2 to 3 s to find out, the rest is a loaded machine importing
 
 
 def test_init_writes_a_file_that_checks_and_never_replaces_one_unasked(stage: Stage, tmp_path: Path) -> None:
