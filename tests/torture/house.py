@@ -84,7 +84,7 @@ class House:
         self.orders = Orders(self.folder)
         said = {
             HOME: str(self.folder),
-            "RECOVERY_BEAT_HOLDER": f"{self.folder.name}",  # a beat that is started again goes on at once, as under `recovery up`
+            "RECOVERY_BEAT_HOLDER": self.folder.name,  # a beat that is started again goes on at once, as under `recovery up`
             PLANT: plant or "",
             "RECOVERY_DATA_DIR": str(self.settings.home),
             "RECOVERY_CONFIG": str(self.settings.config),
