@@ -124,7 +124,8 @@ class Drain:
                 self._take_in(entries, done, answers)
         finally:
             self._acknowledge(done)
-        self._proceed(answers)
+        if answers:
+            self._proceed(answers)
         return len(done)
 
     def _take_in(self, entries: list[Entry], done: list[bytes], answers: list[Answer]) -> None:

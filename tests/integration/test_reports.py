@@ -60,7 +60,7 @@ def drain(redis: Redis, intake: FakeIntake) -> Iterator[Drain]:
     thread.start()
     yield drain
     stop.set()
-    thread.join(timeout=10)
+    thread.join(timeout=60)
     assert not thread.is_alive()
 
 
@@ -179,3 +179,58 @@ def test_a_lost_stream_is_made_again(redis: Redis, drain: Drain, intake: FakeInt
     add(redis, {"service": "second"})
 
     eventually(lambda: len(intake.taken) == 2)
+
+
+def test_one_report_that_cannot_be_taken_in_blocks_nobody(redis: Redis, drain: Drain, intake: FakeIntake) -> None:
+    with redis.pipeline() as pipe:
+        for name in ("first", "poison", "last"):
+            pipe.xadd(STREAM, {FIELD: json.dumps({"service": name})})
+        pipe.execute()
+
+    eventually(lambda: waiting(redis) == 0)
+
+    assert [payload["service"] for payload in intake.taken] == ["first", "last"]
+    [(reason, raw)] = intake.refused
+    assert "the database refuses this one" in reason
+    assert json.loads(raw) == {"service": "poison"}
+
+
+def test_an_outage_in_the_middle_keeps_every_report_and_their_order(
+    redis: Redis, intake: FakeIntake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "BATCH", 10)
+    names = [f"shop-{number}" for number in range(35)]
+    for name in names:
+        add(redis, {"service": name})
+    drain = Drain(redis, "worker", intake.receive, intake.refuse)
+    drain._join()
+    drain.turn()
+
+    intake.error = StoreUnavailable()
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            drain.turn()
+    assert (waiting(redis), len(intake.taken)) == (25, 10)
+
+    intake.error = None
+    stop = threading.Event()
+    thread = threading.Thread(target=drain.run, args=(stop,))
+    thread.start()
+    try:
+        eventually(lambda: waiting(redis) == 0)
+    finally:
+        stop.set()
+        thread.join()
+    assert [payload["service"] for payload in intake.taken] == names
+
+
+def test_what_follows_starts_after_the_entries_are_acknowledged(redis: Redis, intake: FakeIntake) -> None:
+    left: list[int] = []
+    intake.error = ServiceNotFound("no service 'shoop' is declared")  # an answer like another
+    add(redis, {"service": "shoop"})
+    drain = Drain(redis, "worker", intake.receive, intake.refuse, lambda _answers: left.append(waiting(redis)))
+    drain._join()
+
+    drain.turn()
+
+    assert left == [0]
