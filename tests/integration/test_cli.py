@@ -169,10 +169,7 @@ def test_a_silence_put_by_message_holds_a_recovery_until_it_is_lifted(stage: Sta
 
     stage.send("recovery.lift", silence_id=silence.id, by="a script")
 
-    closed = eventually(
-        lambda: (row := stage.store.recovery(held_back.id)) and not row.state.is_open and row, within=60, message=stage.tail
-    )
-    assert closed.state is RecoveryState.SUCCEEDED
+    assert succeeded(stage, held_back)
     assert stage.store.silences(utcnow()) == []
     stage.await_healthy("web", within=60)
 
