@@ -247,7 +247,7 @@ def test_a_deploy_is_marked_and_done(run: Run, store: SqlStore) -> None:
 
     assert "Deploy of shop marked until" in told
     assert first.until is not None
-    assert (first.until - first.since).total_seconds() == pytest.approx(90, abs=5)
+    assert 0 < (first.until - first.since).total_seconds() <= 90
     assert "Lifted the deploy of shop." in done
     assert [each.services for each in store.silences(utcnow())] == [("cache",)]
     assert "no deploy of shop is marked" in output(run("deploy", "shop", "--done"), 2)
