@@ -15,7 +15,9 @@ from pydantic import BaseModel
 
 COLOURS = {
     **dict.fromkeys(("healthy", "resolved", "succeeded", "ok", "act", "finished"), "green"),
-    **dict.fromkeys(("degraded", "mitigated", "suppressed", "cancelled", "delay", "skip", "suppress", "warning"), "yellow"),
+    **dict.fromkeys(
+        ("degraded", "mitigated", "suppressed", "cancelled", "delay", "skip", "suppress", "warning", "awaiting_approval"), "yellow"
+    ),
     **dict.fromkeys(("unhealthy", "failed", "ineffective", "escalate", "wrong"), "red"),
     **dict.fromkeys(("pending", "in_progress", "running", "started", "queued", "merge"), "cyan"),
 }
