@@ -26,6 +26,7 @@ SHOP = """
 [platform]
 cooldown = 0
 max_attempts = 1000
+blind_after = 86400  # no beat runs here: one sweep must do for all tests
 
 [services.shop]
 healthy_for = 0
@@ -78,6 +79,12 @@ class Platform:
             )
         eventually(lambda: "ready." in self.log.read_text(), within=30, message=self.log.read_text)
 
+    def look(self) -> None:
+        """Sweep once, or the platform would be blind and leave automatic recoveries waiting."""
+        self._app.send_task("health.sweep", kwargs={"interval": 1.0}, queue="maintenance", ignore_result=True)
+        seen = "SELECT count(*) FROM service_states WHERE seen_at IS NOT NULL"
+        eventually(lambda: self.rows(seen) == [(1,)], within=60, message=self.said)
+
     def stop(self) -> None:
         if self._worker is not None:
             with contextlib.suppress(ProcessLookupError):
@@ -111,6 +118,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory, valkey_server: ValkeyServ
     running = Platform(tmp_path_factory.mktemp("platform"), valkey_server.url)
     try:
         running.start()
+        running.look()
         yield running
     finally:
         running.stop()
