@@ -19,17 +19,15 @@ if TYPE_CHECKING:
 def standing(parts: "Parts", recoveries: "list[Recovery]", states: "dict[str, ServiceState]", now: datetime) -> dict[str, Any]:
     """Return it with the field names that `status --json` prints; without a configuration here, only what the database tells."""
     from recovery.decide.windows import maintenance
-    from recovery.engine.consent import Consent
 
     fleet = parts.fleet
     windows = maintenance(fleet, now) if fleet else []
     in_force = [silence for silence in (*parts.store.silences(now), *windows) if silence.in_force(now)]
-    asks = any(recovery.state is RecoveryState.AWAITING_APPROVAL for recovery in recoveries)
     return {
         "platform": _health(parts, fleet, recoveries, states, now) if fleet else None,
         "paused": next((silence for silence in in_force if silence.kind is SilenceKind.KILL_SWITCH), None),
         "silences": [silence for silence in in_force if silence.kind is not SilenceKind.KILL_SWITCH],
-        "questions": Consent(parts.store, _no_fleet, utcnow).questions() if asks else [],
+        "questions": _questions(parts) if any(each.state is RecoveryState.AWAITING_APPROVAL for each in recoveries) else [],
         "storm": _storm(fleet, recoveries) if fleet else None,
     }
 
@@ -126,5 +124,8 @@ def _storm(fleet: "Fleet", recoveries: "list[Recovery]") -> dict[str, Any]:
     }
 
 
-def _no_fleet() -> "Fleet":
-    raise AssertionError("asking what waits needs no configuration")
+def _questions(parts: "Parts") -> "list[Question]":
+    from recovery.engine.consent import Consent
+    from workers.cli.direct import fleet_of
+
+    return Consent(parts.store, lambda: fleet_of(parts), utcnow).questions()
