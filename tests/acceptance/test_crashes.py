@@ -92,7 +92,10 @@ def test_a_message_that_dies_with_a_frozen_worker_is_sent_again(stage: Stage) ->
     freeze(worker.pid)
     stage.send("recovery.trigger", service="web", strategy="restart")
     recovery = stage.opened("web", since)
-    eventually(lambda: [attempt.state for attempt in stage.store.attempts(recovery.id)] == [AttemptState.QUEUED])
+    eventually(
+        lambda: [attempt.state for attempt in stage.store.attempts(recovery.id)] == [AttemptState.QUEUED],
+        message=lambda: f"{stage.store.attempts(recovery.id)}\n{stage.tail(60)}",
+    )
     worker.kill()
 
     assert stage.closed("web", since, within=90).outcome is Outcome.RESOLVED

@@ -31,7 +31,8 @@ def test_a_killed_service_is_restarted_and_every_face_tells_the_same_story(stage
         (name, StepState.FINISHED) for name in ("stop", "start", "ready", "verify")
     ]
     assert {failure.source for failure in story.failures} == {"health"}
-    assert [noted.decision.choice for noted in story.decisions] == [Choice.ACT]
+    choices = [noted.decision.choice for noted in story.decisions]
+    assert [choice for choice in choices if choice is not Choice.MERGE] == [Choice.ACT], "a slow machine may report twice"
     assert [noted.event.name for noted in story.events] == [f"recovery:{what}" for what in ("opened", "started", "action", "succeeded")]
 
     program = f"from workers.celery import app; import json; print(json.dumps(app.AsyncResult({recovery.id!r}).get(timeout=60)))"

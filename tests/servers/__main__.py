@@ -35,7 +35,7 @@ class Suite:
     name: str
     servers: tuple[Kind, ...]
     tests: tuple[str, ...]
-    """Arguments for pytest."""
+    """Arguments for pytest; none: only with `--full`."""
     full: tuple[str, ...]
     """The same with `--full`."""
 
@@ -47,7 +47,7 @@ RABBIT_SHORT = "killed_service or plain_celery or through_the_client or cancelle
 SUITES = (
     Suite("the store on PostgreSQL", (POSTGRES,), STORE, STORE),
     Suite("what is shared through Redis", (REDIS,), SHARED, SHARED),
-    Suite("two beats on PostgreSQL", (POSTGRES, REDIS), ("tests/integration/test_two_beats.py",), ("tests/integration/test_two_beats.py",)),
+    Suite("two beats on PostgreSQL and Redis", (POSTGRES, REDIS), (), ("tests/integration/test_two_beats.py",)),
     Suite(
         "recoveries and crashes on PostgreSQL and Redis",
         (POSTGRES, REDIS),
@@ -75,7 +75,7 @@ def main() -> int:
     told, failed = [], False
     with ExitStack() as running:
         environ: dict[Kind, dict[str, str]] = {}
-        for suite in SUITES:
+        for suite in (each for each in SUITES if options.full or each.tests):
             absent = [f"{kind.name} is {missing[kind]}" for kind in suite.servers if kind in missing]
             if absent:
                 told.append(f"not run  {suite.name}: {'; '.join(absent)}")
