@@ -8,7 +8,7 @@ from celery import Task
 from recovery.engine.consent import Consent
 from recovery.engine.silencing import Silencing, Wish
 from recovery.errors import ApprovalRefused, SilenceInvalid, nearest
-from recovery.models import Answer, Approval, JsonObject, SilenceKind, utcnow
+from recovery.models import Answer, Approval, JsonObject, Silence, SilenceKind, utcnow
 from workers.celery import app
 from workers.dispatch import obey
 from workers.wiring import platform
@@ -90,25 +90,11 @@ def silence(  # noqa: D417 - Celery hands in the task itself
     if kind not in ASKABLE:
         raise SilenceInvalid(f"'kind' is one of {', '.join(ASKABLE)}{nearest(kind, ASKABLE)}")
     if ASKABLE[kind] is SilenceKind.KILL_SWITCH:
-        put = silencing.pause(by, reason)
-    else:
-        begins = _moment("since", since)
-        ends = _moment("until", until)
-        if (seconds is None) == (ends is None):
-            raise SilenceInvalid("say either 'seconds' or 'until'")
-        if ends is None:
-            ends = _after(begins or utcnow(), seconds or 0.0)
-        named = tuple(services or ())
-        message = str(uuid5(SILENCES, self.request.id))
-        put = silencing.put(Wish(by, reason, ends, named, dict(labels or {}), everything, begins, ASKABLE[kind], message))
-    return {
-        "id": put.id,
-        "kind": str(put.kind),
-        "since": put.since.isoformat(),
-        "until": put.until.isoformat() if put.until else None,
-        "services": list(put.services),
-        "labels": dict(put.labels),
-    }
+        return _table(silencing.pause(by, reason))
+    begins, named = _moment("since", since), tuple(services or ())
+    message = str(uuid5(SILENCES, self.request.id))
+    ends = _end(begins, seconds, _moment("until", until))
+    return _table(silencing.put(Wish(by, reason, ends, named, dict(labels or {}), everything, begins, ASKABLE[kind], message)))
 
 
 @app.task(name="recovery.lift", ignore_result=False)  # type: ignore[untyped-decorator]
@@ -139,8 +125,23 @@ def _moment(name: str, text: str | None) -> datetime | None:
     return moment
 
 
-def _after(begins: datetime, seconds: float) -> datetime:
+def _end(begins: datetime | None, seconds: float | None, until: datetime | None) -> datetime:
+    if (seconds is None) == (until is None):
+        raise SilenceInvalid("say either 'seconds' or 'until'")
+    if until is not None:
+        return until
     try:
-        return begins + timedelta(seconds=seconds)
+        return (begins or utcnow()) + timedelta(seconds=seconds or 0.0)
     except (OverflowError, ValueError):
         raise SilenceInvalid(f"'seconds' must be a number of seconds, not {seconds:g}") from None
+
+
+def _table(put: Silence) -> JsonObject:
+    return {
+        "id": put.id,
+        "kind": str(put.kind),
+        "since": put.since.isoformat(),
+        "until": put.until.isoformat() if put.until else None,
+        "services": list(put.services),
+        "labels": dict(put.labels),
+    }
