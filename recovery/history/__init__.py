@@ -2,7 +2,7 @@
 
 from sqlalchemy import Engine
 
-from recovery.history.figures import Availability, Held, Rate, ServiceFigures, Spread, Stats, StrategyFigures
+from recovery.history.figures import Availability, Held, MeanTime, Rate, ServiceFigures, Spread, Stats, StrategyFigures
 from recovery.history.retention import Pruned, Retention
 from recovery.history.statistics import Statistics
 from recovery.history.stories import Stories
@@ -12,6 +12,7 @@ __all__ = [
     "Availability",
     "Held",
     "History",
+    "MeanTime",
     "NotedDecision",
     "NotedEvent",
     "Pruned",

@@ -37,6 +37,18 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
+class MeanTime:
+    """How long the successful recoveries of one service took, first evidence to verified success."""
+
+    service: str
+    count: int
+    mean: float
+    """Seconds."""
+    longest: float
+    """Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class Availability:
     """How much of what the checks saw of one service was well."""
 

@@ -8,6 +8,7 @@ from sqlalchemy import bindparam, func, select
 
 from recovery.history.views import NotedDecision, NotedEvent, RefusedReport, ServiceOverview, Story
 from recovery.models import Decision, Event, Failure, Mitigation, Outcome, Recovery, RecoveryState, ServiceState
+from recovery.store.refusals import ACTION
 from recovery.store.schema import audit, decisions, events, failures, recoveries
 from recovery.store.sql import SqlStore
 from recovery.store.sql.intake import failure_of
@@ -16,7 +17,7 @@ from recovery.store.sql.room import Room, columns_of, load, load_all
 _RECOVERIES = select(*columns_of(Recovery, recoveries)).order_by(recoveries.c.created_at.desc(), recoveries.c.id)
 _FAILURES = select(failures).where(failures.c.recovery_id == bindparam("of")).order_by(failures.c.id)
 _DECISIONS = select(decisions.c.id, decisions.c.repeats, decisions.c.last_at, *columns_of(Decision, decisions))
-_REFUSED = select(audit.c.at, audit.c.actor, audit.c.detail).where(audit.c.action == "report_refused").order_by(audit.c.id.desc())
+_REFUSED = select(audit.c.at, audit.c.actor, audit.c.detail).where(audit.c.action == ACTION).order_by(audit.c.id.desc())
 _EVENTS = select(events.c.id, *columns_of(Event, events)).order_by(events.c.id)
 
 
@@ -116,7 +117,8 @@ def _decision(row: Sequence[Any]) -> NotedDecision:
 
 def _refused(at: datetime, actor: str, detail: Mapping[str, object]) -> RefusedReport:
     code, reason, service = (str(detail.get(key, "")) for key in ("code", "reason", "service"))
-    return RefusedReport(at, actor, code, reason, service)
+    times = detail.get("times", 1)
+    return RefusedReport(at, actor, code, reason, service, times if isinstance(times, int) else 1)
 
 
 def _event(row: Sequence[Any]) -> NotedEvent:

@@ -50,6 +50,8 @@ class RefusedReport:
     reason: str
     service: str = ""
     """The service it named; empty where it could not be read."""
+    times: int = 1
+    """How often the same was refused within a minute; they share one row."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,8 @@ IS_OPEN = text(f"state IN ({_OPEN})")
 Literal text, because a planner uses a partial index only where it can prove that the query implies its condition.
 """
 IS_CLOSED = text(f"state NOT IN ({_OPEN})")
+HAS_SUCCEEDED = text(f"state = '{RecoveryState.SUCCEEDED}'")
+"""The condition of the index that answers for mean times to recovery without a look at the table."""
 
 NAME = String(100)
 ID = String(64)
@@ -98,12 +100,24 @@ recoveries = Table(
     Column("config_version", String(64), nullable=False),
     Column("version", Integer, nullable=False),
     Column("touched_at", Utc),
+    Column("recovery_seconds", Float),
     Index("uq_recoveries_open_service", "service", unique=True, sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
     Index("ix_recoveries_open_due_at", "due_at", "touched_at", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
     Index("ix_recoveries_service_created_at", "service", "created_at"),
     Index("ix_recoveries_created_at", "created_at"),
     Index("ix_recoveries_started_at", "started_at"),
     Index("ix_recoveries_quiet_until", "quiet_until"),
+    Index(
+        "ix_recoveries_succeeded",
+        "finished_at",
+        "service",
+        "outcome",
+        "kind",
+        "dry_run",
+        "recovery_seconds",
+        sqlite_where=HAS_SUCCEEDED,
+        postgresql_where=HAS_SUCCEEDED,
+    ),
 )
 
 failures = Table(

@@ -4,6 +4,7 @@ import json
 import math
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from pydantic import JsonValue
@@ -16,6 +17,8 @@ from sqlalchemy.types import TypeDecorator
 from recovery.models import JsonObject, Plan
 
 E = TypeVar("E", bound=StrEnum)
+
+PLANS_REMEMBERED = 512
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
@@ -88,18 +91,36 @@ class Json(TypeDecorator[JsonObject]):
 
 
 class PlanJson(TypeDecorator[Plan]):
-    """A plan as JSON."""
+    """A plan as JSON. Recoveries share few plans, so texts that were read or written before are not parsed or dumped again."""
 
     impl = Json
     cache_ok = True
 
-    def process_bind_param(self, value: Plan | None, dialect: Dialect) -> Any:  # noqa: ARG002  # SQLAlchemy's signature
-        """Dump the plan."""
-        return None if value is None else value.model_dump(mode="json")
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        """Choose `jsonb` where there is one, else text, which can be remembered."""
+        return dialect.type_descriptor(JSONB() if dialect.name == "postgresql" else Text())
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> Plan | None:  # noqa: ARG002  # SQLAlchemy's signature
+    def process_bind_param(self, value: Plan | None, dialect: Dialect) -> Any:
+        """Dump the plan."""
+        if value is None:
+            return None
+        return value.model_dump(mode="json") if dialect.name == "postgresql" else _plan_text(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Plan | None:
         """Validate it back."""
-        return None if value is None else Plan.model_validate(value)
+        if value is None:
+            return None
+        return Plan.model_validate(value) if dialect.name == "postgresql" else _plan_in(value)
+
+
+@lru_cache(PLANS_REMEMBERED)
+def _plan_text(plan: Plan) -> str:
+    return dump_json(plan.model_dump(mode="json"))
+
+
+@lru_cache(PLANS_REMEMBERED)
+def _plan_in(text: str) -> Plan:
+    return Plan.model_validate_json(text)
 
 
 def storable(text: str) -> str:

@@ -21,7 +21,23 @@ from celery.backends.database.models import TaskExtended, TaskSet
 from sqlalchemy import Engine, Table, create_engine, inspect, text
 
 from recovery.errors import ConfigurationError, StoreUnavailable
-from recovery.models import Attempt, CheckState, Decision, Event, Failure, Lease, Mitigation, Recovery, Sample, ServiceState, Step
+from recovery.models import (
+    Approval,
+    Attempt,
+    Basis,
+    CheckState,
+    Decision,
+    Event,
+    Failure,
+    Lease,
+    Mitigation,
+    Pulse,
+    Recovery,
+    Sample,
+    ServiceState,
+    Silence,
+    Step,
+)
 from recovery.store import results, schema
 from recovery.store.engine import open_engine
 from recovery.store.migrate import HEAD, MIGRATIONS, migrate, revision, run_alembic
@@ -96,15 +112,14 @@ def test_processes_that_start_at_once_migrate_once(empty_url: str) -> None:
     engine.dispose()
 
 
-def test_a_database_at_head_needs_no_alembic(engine: Engine, empty_url: str) -> None:
-    began = time.perf_counter()
+def test_a_database_at_head_needs_no_alembic(engine: Engine, empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recovery.store.migrate.run_alembic", lambda *_: pytest.fail("alembic was asked"))
+
     migrate(empty_url)
-    spent = time.perf_counter() - began
 
     source = ast.parse((MIGRATIONS.parent / "migrate.py").read_text())
     top_level = {name.name for node in source.body if isinstance(node, ast.Import) for name in node.names}
     assert "alembic" not in top_level
-    assert spent < 0.5
 
 
 def test_a_database_of_a_newer_version_is_refused(engine: Engine, empty_url: str) -> None:
@@ -171,12 +186,17 @@ def test_a_path_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
         (Sample, schema.samples),
         (CheckState, schema.check_states),
         (ServiceState, schema.service_states),
+        (Silence, schema.silences),
+        (Approval, schema.approvals),
+        (Basis, schema.bases),
+        (Pulse, schema.pulses),
     ],
 )
 def test_every_field_has_a_column(kind: Any, table: Table) -> None:
-    bookkeeping = {"id", "repeats", "last_at", "repeat_key"} - {field.name for field in fields(kind)}
+    own = {field.name for field in fields(kind)}
+    bookkeeping = {"id", "repeats", "last_at", "repeat_key", "touched_at", "recovery_seconds", "seconds"} - own
 
-    assert {field.name for field in fields(kind)} == set(table.c.keys()) - bookkeeping
+    assert own == set(table.c.keys()) - bookkeeping
 
 
 def test_every_field_of_a_failure_has_a_column() -> None:

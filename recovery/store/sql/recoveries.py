@@ -119,7 +119,11 @@ class SqlRecoveries(Room):
         """Write what changed: the plan is large and never does."""
         old = values_of(row)
         news = {name: value for name, value in values_of(result).items() if value != old[name]}
-        connection.execute(_SET, {"of": row.id, **news, **({"touched_at": now} if now else {})})
+        if now:
+            news["touched_at"] = now
+        if "finished_at" in news:
+            news["recovery_seconds"] = result.recovery_seconds
+        connection.execute(_SET, {"of": row.id, **news})
 
 
 def _one(connection: Connection, query: Any, **values: Any) -> Recovery | None:

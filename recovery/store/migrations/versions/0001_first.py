@@ -14,11 +14,13 @@ depends_on = None
 
 TIME = sa.DateTime(timezone=True)
 JSON = sa.JSON().with_variant(JSONB(), "postgresql")
+PLAN = sa.Text().with_variant(JSONB(), "postgresql")
 SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 NAME = sa.String(100)
 ID = sa.String(64)
 WORD = sa.String(32)
 IS_OPEN = sa.text("state IN ('awaiting_approval', 'in_progress', 'pending')")
+HAS_SUCCEEDED = sa.text("state = 'succeeded'")
 SEQUENCES = ("task_id_sequence", "taskset_id_sequence")
 
 TABLES = (
@@ -89,7 +91,7 @@ def _create_recoveries() -> None:
         sa.Column("severity", WORD, nullable=False),
         sa.Column("kind", WORD, nullable=False),
         sa.Column("state", WORD, nullable=False),
-        sa.Column("plan", JSON, nullable=False),
+        sa.Column("plan", PLAN, nullable=False),
         sa.Column("created_at", TIME, nullable=False),
         sa.Column("first_evidence_at", TIME, nullable=False),
         sa.Column("outcome", WORD),
@@ -110,11 +112,14 @@ def _create_recoveries() -> None:
         sa.Column("config_version", ID, nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("touched_at", TIME),
+        sa.Column("recovery_seconds", sa.Float()),
     )
     op.create_index("ix_recoveries_created_at", "recoveries", ["created_at"])
     op.create_index("ix_recoveries_open_due_at", "recoveries", ["due_at", "touched_at"], sqlite_where=IS_OPEN, postgresql_where=IS_OPEN)
     op.create_index("ix_recoveries_quiet_until", "recoveries", ["quiet_until"])
     op.create_index("ix_recoveries_started_at", "recoveries", ["started_at"])
+    answered = ["finished_at", "service", "outcome", "kind", "dry_run", "recovery_seconds"]
+    op.create_index("ix_recoveries_succeeded", "recoveries", answered, sqlite_where=HAS_SUCCEEDED, postgresql_where=HAS_SUCCEEDED)
     op.create_index("ix_recoveries_service_created_at", "recoveries", ["service", "created_at"])
     op.create_index("uq_recoveries_open_service", "recoveries", ["service"], unique=True, sqlite_where=IS_OPEN, postgresql_where=IS_OPEN)
 
