@@ -303,6 +303,23 @@ def test_status_tells_a_storm(run: Run, store: SqlStore, tmp_path: Path) -> None
     assert data(run("status", "--json"))["storm"]["is_storm"]
 
 
+# --- cancel ---
+
+
+def test_cancel_reaches_the_database_also_while_the_broker_is_away(run: Run, store: SqlStore, broker: Broker) -> None:
+    waiting = asked(store)
+    broker.answers = False
+
+    told = output(run("cancel", "shop", "--by", "ada"))
+
+    stopping = store.recovery(waiting.id)
+    assert stopping
+    assert (stopping.cancel_requested, stopping.reason) == (True, "cancelled by ada")
+    assert f"The recovery of shop ({waiting.id}) ends at its next step." in told
+    assert "The broker does not answer" in told
+    assert "cache has no open recovery" in output(run("cancel", "cache"), 2)
+
+
 # --- replay ---
 
 

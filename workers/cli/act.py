@@ -1,11 +1,12 @@
-"""`trigger` and `cancel`: ask the workers to start or end a recovery, and report what became of the question."""
+"""`trigger` and `cancel`: start a recovery by way of the workers, and end one."""
 
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from recovery.models import new_id
+from recovery.models import new_id, utcnow
 from workers.cli.arguments import Seconds
+from workers.cli.direct import by_option
 
 if TYPE_CHECKING:
     from workers.cli.parts import Parts
@@ -50,21 +51,34 @@ def trigger(
 @click.command(short_help="End a recovery at its next step.")
 @click.argument("recovery")
 @click.option("--reason", default="", help="Goes into the history.")
+@by_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def cancel(*, recovery: str, reason: str, as_json: bool) -> None:
-    """End a RECOVERY (its id, the first 6 or more characters of it, or the name of its service) at the next step."""
+def cancel(*, recovery: str, reason: str, by: str, as_json: bool) -> None:
+    """End a RECOVERY (its id, the first 6 or more characters of it, or the name of its service) at the next step.
+
+    Straight to the database: a worker that is at work hears of it while the broker is down, too.
+    """
+    from workers.cli.direct import AWAY, nudge
     from workers.cli.parts import Parts
     from workers.cli.render import print_json
     from workers.cli.story import find
 
-    found = find(Parts(), recovery, only_open=True)
-    answer = ask("recovery.cancel", {"recovery_id": found.id, "reason": reason})
+    parts = Parts()
+    found = find(parts, recovery, only_open=True)
+    now = utcnow()
+    stopping = parts.store.request_cancel(found.id, reason or f"cancelled by {by}", now)
+    if stopping is not None:
+        parts.store.audit("cancel_requested", by, {"recovery_id": found.id, "service": found.service, "reason": reason}, now)
+    is_told = nudge([found.id] if stopping is not None else [])
     if as_json:
-        print_json(answer)
-    elif answer.get("state") == "closed":
+        state = "closed" if stopping is None else "cancelling"
+        print_json({"recovery_id": found.id, "service": found.service, "state": state, "nudged": is_told})
+    elif stopping is None:
         click.echo(f"The recovery of {found.service} ({found.id}) is closed.")
     else:
         click.echo(f"The recovery of {found.service} ({found.id}) ends at its next step.")
+        if not is_told:
+            click.echo(f"{AWAY}, but a step under way is the last one.")
 
 
 def ask(task: str, kwargs: dict[str, Any]) -> dict[str, Any]:
