@@ -43,13 +43,14 @@ def test_the_very_first_question_knows_what_is_in_force_already(client: Recovery
 
 def test_a_change_is_pushed(client: RecoveryClient, redis_client: Redis) -> None:
     degradations, endpoints = RedisDegradations(redis_client), RedisEndpoints(redis_client)
+    client._watch._poll = 3_600.0  # only a push can tell in time
     assert client.flags.enabled("suggestions")
 
     degradations.put(degraded())
     endpoints.switch(Endpoint("db", "replica", "http://replica", utcnow(), fence=1))
 
-    eventually(lambda: not client.flags.enabled("suggestions"), within=1.5, message="a push must be faster than the next poll")
-    eventually(lambda: client.endpoint("db", "http://primary") == "http://replica", within=1.5)
+    eventually(lambda: not client.flags.enabled("suggestions"))
+    eventually(lambda: client.endpoint("db", "http://primary") == "http://replica")
     assert client.flags.capability("indexing") == 20
     assert client.flags.level("search") == "limited"
     assert client.flags.enabled("another feature")
@@ -57,8 +58,8 @@ def test_a_change_is_pushed(client: RecoveryClient, redis_client: Redis) -> None
     degradations.clear("search", 1)
     endpoints.clear("db", 1)
 
-    eventually(lambda: client.flags.enabled("suggestions"), within=1.5)
-    eventually(lambda: client.endpoint("db", "http://primary") == "http://primary", within=1.5)
+    eventually(lambda: client.flags.enabled("suggestions"))
+    eventually(lambda: client.endpoint("db", "http://primary") == "http://primary")
 
 
 def test_a_lost_push_is_made_up_for_by_the_poll(client: RecoveryClient, redis_client: Redis) -> None:
@@ -69,7 +70,7 @@ def test_a_lost_push_is_made_up_for_by_the_poll(client: RecoveryClient, redis_cl
 
     redis_client.delete(DEGRADATION + "search")
 
-    eventually(lambda: client.flags.enabled("suggestions"), within=5)
+    eventually(lambda: client.flags.enabled("suggestions"))
 
 
 @pytest.mark.parametrize("garbage", [b"no json", b"[1]", b'{"service": "mail"}', b"null"])
@@ -101,7 +102,7 @@ def test_what_is_known_stays_while_redis_is_away_until_it_ends_by_itself(short_d
     try:
         with RecoveryClient(server.url, spool=tmp_path) as client:
             with Redis.from_url(server.url) as redis:
-                RedisDegradations(redis).put(degraded("search", seconds=2.0))
+                RedisDegradations(redis).put(degraded("search", seconds=5.0))
                 RedisDegradations(redis).put(degraded("mail", off=("newsletter",)))
             assert not client.flags.enabled("suggestions")
             server.kill()
@@ -111,7 +112,7 @@ def test_what_is_known_stays_while_redis_is_away_until_it_ends_by_itself(short_d
             assert not client.flags.enabled("newsletter")
 
             server.start()
-            eventually(lambda: client.flags.enabled("newsletter"), within=15, message="a new, empty Redis knows of no degradation")
+            eventually(lambda: client.flags.enabled("newsletter"), message="a new, empty Redis knows of no degradation")
     finally:
         server.kill()
 
@@ -129,8 +130,8 @@ def test_without_redis_the_defaults_hold_and_only_the_first_question_waits(tmp_p
         assert client.endpoint("db", "http://primary") == "http://primary"
         later = time.monotonic() - began
 
-    assert first <= 1.5  # a second, and what a busy machine adds
-    assert later <= 0.3
+    assert first <= 5.0  # a second, and what a busy machine adds
+    assert later <= 0.8  # one wait would be 0.9
 
 
 def test_a_wrong_url_is_said_at_once() -> None:
