@@ -14,6 +14,8 @@ import yaml
 
 from tests.support import ValkeyServer, eventually, free_port
 
+pytestmark = pytest.mark.timeout(240)
+
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((Path(__file__).parents[2] / "docker-compose.yml").read_text())["services"]
 
 
@@ -75,7 +77,7 @@ def test_a_health_check_sees_its_part_and_misses_it_once_it_is_gone(name: str, d
     part = Part(name, data_dir, broker)
     part.start()
     try:
-        eventually(part.healthy, within=60, message=lambda: part.log.read_text()[-2000:])
+        eventually(part.healthy, within=150, message=lambda: part.log.read_text()[-2000:])
     finally:
         part.kill()
 
@@ -86,9 +88,9 @@ def test_flower_shows_its_pages_only_with_the_password(data_dir: Path, broker: s
     part = Part("flower", data_dir, broker)
     part.start()
     try:
-        eventually(part.healthy, within=60, message=lambda: part.log.read_text()[-2000:])
+        eventually(part.healthy, within=150, message=lambda: part.log.read_text()[-2000:])
         port = next(word for word in part.command if word.startswith("--port=")).removeprefix("--port=")
-        with socket.create_connection(("127.0.0.1", int(port)), timeout=5) as client:
+        with socket.create_connection(("127.0.0.1", int(port)), timeout=60) as client:
             client.sendall(b"GET / HTTP/1.0\r\n\r\n")
             status = client.recv(64).split(b"\r\n")[0]
     finally:

@@ -77,7 +77,7 @@ class Platform:
                 start_new_session=True,
                 preexec_fn=die_with_parent,  # noqa: PLW1509 -- no thread of a test runs yet when a worker starts
             )
-        eventually(lambda: "ready." in self.log.read_text(), within=30, message=self.log.read_text)
+        eventually(lambda: "ready." in self.log.read_text(), within=60, message=self.log.read_text)
 
     def look(self) -> None:
         """Sweep once, or the platform would be blind and leave automatic recoveries waiting."""
@@ -126,9 +126,9 @@ def platform(tmp_path_factory: pytest.TempPathFactory, valkey_server: ValkeyServ
 
 @pytest.mark.slow
 def test_a_recovery_started_by_hand_answers_for_itself(platform: Platform) -> None:
-    asked = platform.call("recovery.trigger", service="shop", strategy="restart").get(timeout=20)
+    asked = platform.call("recovery.trigger", service="shop", strategy="restart").get(timeout=60)
 
-    value = platform.result(asked["recovery_id"]).get(timeout=20)
+    value = platform.result(asked["recovery_id"]).get(timeout=60)
 
     assert asked["intake"] == "opened"
     assert (value["service"], value["state"], value["outcome"], value["strategies"]) == ("shop", "succeeded", "resolved", ["restart"]), (
@@ -138,7 +138,7 @@ def test_a_recovery_started_by_hand_answers_for_itself(platform: Platform) -> No
 
 @pytest.mark.slow
 def test_the_celery_command_line_tells_the_outcome_of_a_recovery(platform: Platform) -> None:
-    asked = platform.call("recovery.trigger", service="shop", strategy="restart").get(timeout=20)
+    asked = platform.call("recovery.trigger", service="shop", strategy="restart").get(timeout=60)
 
     told = subprocess.run(
         platform.celery("result", asked["recovery_id"]),
@@ -182,7 +182,7 @@ def test_garbage_gets_one_sentence_and_nothing_else_happens(
     asked = platform.call(task, **kwargs)
 
     with pytest.raises(error, match=said):
-        asked.get(timeout=20)
+        asked.get(timeout=60)
     assert asked.status == states.FAILURE
     assert "Traceback" not in platform.log.read_text()
     assert platform.rows("SELECT count(*) FROM recoveries") == before
@@ -203,7 +203,7 @@ def test_garbage_in_the_stream_is_a_row_in_the_audit_trail(platform: Platform, e
 def test_a_message_that_comes_twice_opens_one_recovery(platform: Platform) -> None:
     kwargs: dict[str, Any] = {"service": "shop", "strategy": "restart", "dry_run": True}
     first = platform.call("recovery.trigger", **kwargs)
-    platform.result(first.get(timeout=20)["recovery_id"]).get(timeout=20)
+    platform.result(first.get(timeout=60)["recovery_id"]).get(timeout=60)
     before = platform.rows("SELECT count(*) FROM recoveries")
 
     platform.call("recovery.trigger", task_id=first.id, **kwargs)
@@ -215,8 +215,8 @@ def test_a_message_that_comes_twice_opens_one_recovery(platform: Platform) -> No
 @pytest.mark.slow
 def test_a_report_that_comes_twice_is_counted_once(platform: Platform) -> None:
     first = platform.call("recovery.report_failure", service="shop")
-    recovery_id = first.get(timeout=20)["recovery_id"]
-    platform.result(recovery_id).get(timeout=20)
+    recovery_id = first.get(timeout=60)["recovery_id"]
+    platform.result(recovery_id).get(timeout=60)
 
     platform.call("recovery.report_failure", task_id=first.id, service="shop")
     eventually(lambda: platform.log.read_text().count(f"recovery.report_failure[{first.id}] succeeded") == 2, message=platform.said)
@@ -232,7 +232,7 @@ def test_a_worker_without_the_embedded_valkey_ends_with_one_sentence(short_dir: 
         env=os.environ | {"PYTHONPATH": str(HOUSE)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=100,
         check=False,
     )
 

@@ -96,7 +96,7 @@ leader.wait()
     parent.kill()
     parent.wait()
 
-    eventually(lambda: gone(leader) and gone(member), within=5)
+    eventually(lambda: gone(leader) and gone(member))
     parent.stdout.close()
 
 
@@ -117,7 +117,7 @@ input()
     parent.send_signal(signal.SIGKILL)
     parent.communicate()
 
-    eventually(lambda: gone(child), within=5)
+    eventually(lambda: gone(child))
 
 
 def test_flower_takes_the_next_port_when_its_own_is_taken() -> None:

@@ -6,7 +6,6 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from recovery.config.fleet import ServiceDeclaration
@@ -17,7 +16,7 @@ from strategies import STRATEGIES
 from strategies.drivers import DRIVERS
 from tests.contract.driver_rigs import ProcessRig
 from tests.contract.strategy_rigs import Bench, declare, journaled
-from tests.support import eventually
+from tests.support import eventually, freeze, is_dead
 
 
 class Shop:
@@ -27,7 +26,7 @@ class Shop:
         self.rig = ProcessRig(home, *flags)
         self.bench = Bench(home)
         self.service: ServiceDeclaration = declare(
-            driver={"type": "process", **self.rig.options}, remedies={"restart": {"stop_timeout": 0.5}}
+            driver={"type": "process", **self.rig.options}, remedies={"restart": {"stop_timeout": 60.0}}
         )
 
     @property
@@ -50,7 +49,9 @@ def shop(short_dir: Path) -> Iterator[Shop]:
 
 
 def test_a_killed_service_is_started_again(shop: Shop) -> None:
-    os.kill(shop.up(), signal.SIGKILL)
+    pid = shop.up()
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: is_dead(pid))
 
     results = shop.bench.steps(shop.service, "restart").run()
 
@@ -60,13 +61,12 @@ def test_a_killed_service_is_started_again(shop: Shop) -> None:
 
 def test_a_hung_service_is_replaced_without_waiting_for_it(shop: Shop) -> None:
     pid = shop.up()
-    os.kill(pid, signal.SIGSTOP)
-    eventually(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    freeze(pid)
 
     results = shop.bench.steps(shop.service, "restart").run()
 
     assert results["stop"]["forced"] is True
-    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    assert is_dead(pid)
     assert shop.driver.identity() is not None
 
 
