@@ -23,8 +23,8 @@ from tests.support import eventually
 def test_a_step_is_interrupted_after_its_time() -> None:
     began = time.monotonic()
     with pytest.raises(StepFailed, match=r"nap took longer than 0\.05 s"), within(0.05, "nap"):
-        time.sleep(5)
-    assert time.monotonic() - began < 2
+        time.sleep(60)
+    assert time.monotonic() - began < 30
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
@@ -53,9 +53,9 @@ def test_a_handler_of_errors_does_not_take_an_interruption_for_one() -> None:
 
 def test_the_handler_of_before_is_back_afterwards() -> None:
     before = signal.getsignal(signal.SIGALRM)
-    with within(5, "quick"):
+    with within(60, "quick"):
         pass
-    with pytest.raises(ValueError, match="own"), within(5, "broken"):
+    with pytest.raises(ValueError, match="own"), within(60, "broken"):
         raise ValueError("own")
     assert signal.getsignal(signal.SIGALRM) is before
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
@@ -75,7 +75,7 @@ def test_a_call_of_the_store_is_not_interrupted_in_the_middle(tmp_path: Path) ->
             time.sleep(0.001)
 
     for number in range(30):
-        with patch("recovery.engine.limits.REPEAT", 0.005), pytest.raises(StepFailed) as held, within(0.005 + number / 10_000, "guard"):
+        with patch("recovery.engine.limits.REPEAT", 0.005), pytest.raises(StepFailed) as held, within(0.03 + number / 10_000, "guard"):
             write_on()
         assert store.engine.pool.checkedout() == 0, held  # type: ignore[attr-defined]  # a QueuePool; `held` keeps what leaked alive
 
@@ -109,6 +109,6 @@ def test_a_lost_lease_is_told_once_and_not_renewed() -> None:
     store.acquire_lease("shop", "r2", "other", T0, T0 + timedelta(hours=1))
 
     with kept_alive(store, lease, 0.03, lambda: T0, told.set):
-        assert told.wait(5)
+        assert told.wait(60)
     with pytest.raises(LeaseLost):
         store.renew_lease(lease, T0)
