@@ -11,7 +11,20 @@ from recovery.engine.coordinator import Coordinator
 from recovery.engine.desk import Desk
 from recovery.engine.executor import Executor
 from recovery.engine.reaper import Reaper
-from recovery.models import Action, Attempt, Category, Failure, JsonObject, ServiceState, Status
+from recovery.models import (
+    Action,
+    Attempt,
+    Category,
+    Event,
+    Failure,
+    JsonObject,
+    Recovery,
+    ServiceState,
+    Silence,
+    SilenceKind,
+    Status,
+    new_id,
+)
 from recovery.ports import AttemptContext, Directive, Execute, Finding, Retry, StepWork, Store, Strategy
 from recovery.registry import Registry
 from recovery.store.memory import MemoryCooldowns, MemoryStore
@@ -136,6 +149,40 @@ class World:
             self.execute(directive)
             directive = self.advance(recovery_id)
         return directive
+
+    def recovery(self, recovery_id: str) -> Recovery:
+        found = self.at_work.recovery(recovery_id)
+        assert found, recovery_id
+        return found
+
+    def guards(self, recovery_id: str) -> list[str]:
+        """Return the guards that decided about a recovery, in order, repeats left out."""
+        return [decision.guard for decision in self.store.decisions if decision.recovery_id == recovery_id]
+
+    def told(self, name: str) -> list[Event]:
+        """Return the events of one name."""
+        return [event for event in self.store.events if event.name == name]
+
+    def declare(self, *names: str, **fields: object) -> None:
+        """Add services that are like `web` and depend on nothing."""
+        like_web = self.fleet.services["web"].model_copy(update={"depends_on": (), **fields})
+        services = {name: like_web.model_copy(update={"name": name}) for name in names}
+        self.fleet = self.fleet.model_copy(update={"services": {**self.fleet.services, **services}})
+
+    def change(self, service: str = "", **fields: object) -> None:
+        """Change the declaration of a service, or of the platform where none is named."""
+        if service:
+            changed = self.fleet.services[service].model_copy(update=fields)
+            self.fleet = self.fleet.model_copy(update={"services": {**self.fleet.services, service: changed}})
+        else:
+            self.fleet = self.fleet.model_copy(update={"platform": self.fleet.platform.model_copy(update=fields)})
+
+    def silence(self, kind: SilenceKind, seconds: float | None = None, *services: str) -> Silence:
+        """Put a silence in force for some seconds, or until it is lifted; for every service where none is named."""
+        until = self.now + timedelta(seconds=seconds) if seconds else None
+        silence = Silence(new_id(), kind, self.now, until, "ann", "because", self.now, services)
+        self.store.put_silence(silence)
+        return silence
 
     def see(self, service: str, status: Status, since: float = 0.0) -> None:
         """Let a sweep have seen `service` in `status` since `since` seconds ago."""

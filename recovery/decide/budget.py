@@ -27,11 +27,11 @@ def is_storm(fleet: Fleet, load: Load) -> bool:
 def concurrent(fleet: Fleet, load: Load) -> int:
     """Return how many recoveries may be in progress at once.
 
-    That is `percent` (in a storm `storm_percent`) of the declared services, rounded down, at least 1; and never more than
-    `max_concurrent_recoveries`.
+    That is `percent` (in a storm `storm_percent`, if that is less) of the declared services, rounded down, at least 1; and
+    never more than `max_concurrent_recoveries`.
     """
-    platform = fleet.platform
-    share = platform.budget.storm_percent if is_storm(fleet, load) else platform.budget.percent
+    platform, allowed = fleet.platform, fleet.platform.budget
+    share = min(allowed.percent, allowed.storm_percent) if is_storm(fleet, load) else allowed.percent
     limit = max(1, math.floor(len(fleet.services) * share / 100))
     return min(limit, platform.max_concurrent_recoveries or limit)
 

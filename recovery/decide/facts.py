@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from recovery.clocks import ahead
 from recovery.config.fleet import Fleet, ServiceDeclaration
 from recovery.decide.budget import BUDGET
 from recovery.models import (
@@ -76,9 +77,13 @@ class Facts:
         return [attempt for attempt in self.past if attempt.recovery_id == self.recovery.id]
 
     def cooldown_left(self, strategy: str) -> float:
-        """Return the seconds until `strategy` may run again: the lock's, or the history's if Redis lost the lock."""
+        """Return the seconds until `strategy` may run again: the lock's, or the history's if Redis lost the lock.
+
+        A run in the future was noted before the clock was set back; only the lock, which counts by itself, knows how long ago it was.
+        """
         wanted = self.fleet.cooldown(self.service.name, strategy)
-        runs = [attempt.created_at for attempt in self.past if attempt.strategy == strategy and attempt.state is not AttemptState.SKIPPED]
+        past = [run for run in self.past if run.strategy == strategy and not ahead(run.created_at, self.now)]
+        runs = [run.created_at for run in past if run.state is not AttemptState.SKIPPED]
         by_history = wanted - (self.now - max(runs)).total_seconds() if runs else 0.0
         return max(self.locks.get(strategy, 0.0), by_history, 0.0)
 
@@ -111,15 +116,17 @@ class Facts:
             and attempt.outcome in {Outcome.INEFFECTIVE, Outcome.RESOLVED, Outcome.MITIGATED}
         ]
         helped = max((place for place, attempt in enumerate(runs) if attempt.outcome is not Outcome.INEFFECTIVE), default=-1)
-        return runs[:helped:-1]
+        return list(reversed(runs[helped + 1 :]))
 
     def well_since(self) -> datetime | None:
-        """Return since when the service is known to be healthy, by its checks or by a verified recovery; None if it is not."""
-        verified = [attempt.finished_at for attempt in self.past if attempt.outcome is Outcome.RESOLVED and attempt.finished_at]
-        known = [max(verified)] if verified else []
-        if self.state and self.state.status is Status.HEALTHY and self.state.since:
+        """Return since when the service is known to be healthy, by its checks or by a verified recovery; None if it is not.
+
+        What lies in the future says nothing: the clock was set back since.
+        """
+        known = [attempt.finished_at for attempt in self.past if attempt.outcome is Outcome.RESOLVED]
+        if self.state and self.state.status is Status.HEALTHY:
             known.append(self.state.since)
-        return max(known) if known else None
+        return max((moment for moment in known if moment is not None and not ahead(moment, self.now)), default=None)
 
     def _since_stable(self, within: timedelta) -> list[Attempt]:
         since = max(filter(None, (self.now - within, self.state.stable_since if self.state else None)))

@@ -9,7 +9,7 @@ from recovery.decide.judgement import judge
 from recovery.decide.planner import plan, plan_one
 from recovery.decide.record import essence, facts_of, recovery_of
 from recovery.errors import UnknownName
-from recovery.models import Basis, JsonObject, Plan, Recovery
+from recovery.models import Basis, JsonObject, Kind, Plan, Recovery
 from recovery.ports import Strategy
 from recovery.registry import Registry
 
@@ -72,7 +72,8 @@ def decided(facts: Facts) -> tuple[JsonObject, ...]:
 def _plan(basis: Basis, recovery: Recovery, fleet: Fleet, strategies: Registry[Strategy]) -> Plan:
     """Plan anew what had not begun, unless its plan was older than the configuration of the decision, or was no choice at all."""
     known, service = recovery.plan, fleet.services[basis.service]
-    if recovery.attempt or known.source == "restore" or recovery.config_version != basis.config_version:
+    chosen = known.source != "restore" and recovery.kind is not Kind.EMERGENCY  # an emergency does without what is broken
+    if recovery.attempt or not chosen or recovery.config_version != basis.config_version:
         return known
     if known.source != "manual":
         return plan(service, recovery.category, strategies)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from recovery.clocks import ahead, still_runs
 from recovery.config.fleet import Fleet
 from recovery.decide.facts import Facts, Sight, gather, lock_holder
 from recovery.decide.judgement import Judgement, judge
@@ -153,7 +154,7 @@ class Coordinator:
         if recovery.cancel_requested:
             self._unlock(recovery, current)
             return self._cancelled(recovery, current, now)
-        if recovery.due_at and recovery.due_at > now:
+        if recovery.due_at and now < recovery.due_at and not ahead(recovery.due_at - RESEND_AFTER, now):
             return None
         gone = self._gone(current)
         return self._park(recovery, current, now, gone) if gone else moves.send(recovery, current, now + RESEND_AFTER)
@@ -161,7 +162,8 @@ class Coordinator:
     def _watch(self, recovery: Recovery, current: Attempt, now: datetime) -> Move | None:
         """A worker has the attempt: leave it alone while its lease lives, hand it to another one afterwards."""
         lease = self._store.lease_of(recovery.service)
-        if lease and lease.recovery_id == recovery.id and lease.until > now:
+        length = timedelta(seconds=self._fleet().platform.lease)
+        if lease and lease.recovery_id == recovery.id and still_runs(lease.until - length, lease.until, now):
             return moves.wait(recovery, lease.until) if recovery.due_at is None or recovery.due_at <= now else None
         gone = self._gone(current)
         if not gone and current.runs < self._fleet().platform.max_runs:

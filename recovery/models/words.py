@@ -63,7 +63,10 @@ class Severity(StrEnum):
     @property
     def rank(self) -> int:
         """0 for the most severe, 3 for the least; smaller is more urgent."""
-        return list(Severity).index(self)
+        return _RANKS[self]
+
+
+_RANKS = {severity: rank for rank, severity in enumerate(Severity)}
 
 
 class Kind(StrEnum):

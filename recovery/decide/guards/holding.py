@@ -126,7 +126,7 @@ def action_budget(facts: Facts, _planned: PlannedAttempt) -> Verdict | None:
     waiting = f"; {load.ahead} more urgent wait" if load.ahead else ""
     if load.in_progress + load.ahead >= most:
         mode = f"storm: {load.open} of {len(facts.fleet.services)} services are sick; " if storm else ""
-        reason = f"{mode}{load.in_progress} recoveries are in progress, {most} may be{waiting}"
+        reason = f"{mode}{load.in_progress} {'is' if load.in_progress == 1 else 'are'} being recovered, {most} may be at once{waiting}"
         return Verdict(Choice.DELAY, budget.BUDGET, reason, None, numbers, again=BUDGET_RECHECK)
     if per_window is None or load.begun + load.ahead < per_window:
         return None

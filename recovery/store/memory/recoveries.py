@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from recovery.clocks import ahead
 from recovery.models import Approval, Attempt, Basis, Decision, Event, Load, Mitigation, Quota, Recovery, RecoveryState
-from recovery.store.clocks import ahead
 from recovery.store.memory.intake import MemoryIntake
 from recovery.store.memory.journal import MemoryJournal
 from recovery.store.rules import ASKED_FOR, PREFIX_LENGTH, begins, stored, urgency

@@ -1,0 +1,258 @@
+"""What holds a recovery, what lets it go on, and what it finds then: everything is judged anew when a wait is over."""
+
+from datetime import timedelta
+
+import pytest
+
+from recovery.models import Kind, Outcome, RecoveryState, ServiceState, SilenceKind, Status
+from recovery.ports import Done, Execute, Wait
+from tests.world import World
+
+HOUR = 3_600
+
+
+@pytest.mark.parametrize("kind", [SilenceKind.SILENCE, SilenceKind.DEPLOY, SilenceKind.MAINTENANCE, SilenceKind.KILL_SWITCH])
+def test_a_silenced_service_that_is_still_sick_at_the_end_is_recovered_then(kind: SilenceKind) -> None:
+    world = World("restart")
+    world.silence(kind, 50)
+    recovery_id = world.report()
+
+    held = world.advance(recovery_id)
+    waiting = world.recovery(recovery_id)
+    world.later(49)
+    assert world.reaper.tick() == []
+    world.later(1)
+    (released,) = world.reaper.tick()
+
+    assert isinstance(held, Wait)
+    assert (waiting.state, waiting.held_by, waiting.reason[-7:]) == (RecoveryState.PENDING, str(kind), "because")
+    assert isinstance(released, Execute)
+    assert world.recovery(recovery_id).held_by == ""
+    assert world.guards(recovery_id) == [str(kind), "all_clear"]
+
+
+def test_a_silenced_service_that_got_well_meanwhile_is_left_alone() -> None:
+    world = World("restart")
+    world.silence(SilenceKind.SILENCE, HOUR)
+    recovery_id = world.report()
+    world.advance(recovery_id)
+
+    world.later(HOUR)
+    world.see("web", Status.HEALTHY, since=60)
+    world.reaper.tick()
+
+    assert world.recovery(recovery_id).state is RecoveryState.SUPPRESSED
+    assert world.guards(recovery_id) == ["silence", "healthy_again"]
+    assert world.ledger == []
+
+
+@pytest.mark.parametrize("kind", [SilenceKind.SILENCE, SilenceKind.KILL_SWITCH])
+def test_what_is_lifted_early_lets_go_at_once(kind: SilenceKind) -> None:
+    world = World("restart")
+    silence = world.silence(kind, HOUR)
+    world.advance(world.report())
+
+    world.later(1)
+    world.store.lift_silence(silence.id, "bob", world.now)
+
+    assert [type(found) for found in world.reaper.tick()] == [Execute]
+
+
+def test_a_silence_that_begins_between_two_attempts_holds_the_second_one() -> None:
+    world = World("restart", "reload")
+    world.healthy = False
+    recovery_id = world.report()
+    world.execute(world.advance(recovery_id))
+    world.silence(SilenceKind.SILENCE, 60)
+
+    world.advance(recovery_id)
+    held = world.recovery(recovery_id)
+    world.later(60)
+    (second,) = world.reaper.tick()
+
+    assert (held.state, held.held_by, held.attempt) == (RecoveryState.PENDING, "silence", 1)
+    assert isinstance(second, Execute)
+    assert (second.strategy, second.attempt) == ("reload", 2)
+    assert world.recovery(recovery_id).state is RecoveryState.IN_PROGRESS
+
+
+def test_a_service_that_got_well_while_its_second_attempt_was_held_is_left_alone() -> None:
+    world = World("restart", "reload")
+    world.healthy = False
+    recovery_id = world.report()
+    world.execute(world.advance(recovery_id))
+    world.silence(SilenceKind.SILENCE, 60)
+    world.advance(recovery_id)
+
+    world.later(60)
+    world.see("web", Status.HEALTHY, since=10)
+    world.reaper.tick()
+
+    assert world.recovery(recovery_id).state is RecoveryState.SUPPRESSED
+    assert "reload.one" not in world.ledger
+
+
+def test_what_is_held_between_two_attempts_makes_room_for_the_root_that_it_waits_for() -> None:
+    world = World("restart", "reload")
+    world.change("db", plan=world.fleet.services["web"].plan)
+    world.healthy = False
+    web = world.report()
+    world.execute(world.advance(web))
+    world.see("db", Status.UNHEALTHY)
+    world.advance(web)
+
+    db = world.report(service="db")
+    started = world.advance(db)
+
+    assert world.recovery(web).held_by == "dependency_down"
+    assert isinstance(started, Execute), "the budget of two services is one at a time, and the one that waits does not use it"
+
+
+def test_the_kill_switch_stops_what_was_asked_for_by_hand_but_not_what_is_forced() -> None:
+    world = World("restart")
+    world.silence(SilenceKind.KILL_SWITCH)
+    by_hand = world.desk.trigger("web", "restart").recovery.id
+
+    held = world.advance(by_hand)
+    world.desk.cancel(by_hand)
+    world.run(by_hand)
+    forced = world.run(world.desk.trigger("web", "restart", force=True).recovery.id)
+
+    assert isinstance(held, Wait)
+    assert (held.until - world.now).total_seconds() == 60
+    assert isinstance(forced, Done)
+    assert forced.outcome is Outcome.RESOLVED
+
+
+def test_a_restore_waits_for_the_end_of_a_silence() -> None:
+    world = World("degrade")
+    world.run(world.report())
+    world.later(5)
+    world.see("web", Status.HEALTHY, since=2)
+    world.silence(SilenceKind.SILENCE, 60)
+    (restore,) = world.desk.restore_all()
+
+    held = world.run(restore.recovery.id)
+    world.later(60)
+    world.reaper.tick()
+
+    assert restore.recovery.kind is Kind.SCHEDULED
+    assert isinstance(held, Wait)
+    assert world.recovery(restore.recovery.id).state is RecoveryState.IN_PROGRESS
+
+
+def test_a_platform_that_does_not_see_waits_until_it_does() -> None:
+    world = World("restart")
+    world.blind = "no sweep for 45 s"
+    recovery_id = world.report()
+    world.advance(recovery_id)
+
+    world.later(1)
+    held = world.reaper.tick()
+    world.blind = None
+    world.later(1)
+    (released,) = world.reaper.tick()
+
+    assert [type(found) for found in held] == [Wait]
+    assert isinstance(released, Execute)
+    assert world.guards(recovery_id) == ["blind", "all_clear"]
+
+
+def test_a_flapping_service_is_recovered_when_it_has_settled() -> None:
+    world = World("restart")
+    world.store.record_sweep([], [], [ServiceState("web", Status.UNHEALTHY, seen_at=world.now, flapping=True, change_rate=40.0)], [])
+    recovery_id = world.report()
+    world.advance(recovery_id)
+
+    world.later(1)
+    world.see("web", Status.UNHEALTHY)
+    (released,) = world.reaper.tick()
+
+    assert isinstance(released, Execute)
+    assert world.guards(recovery_id) == ["flapping", "all_clear"]
+
+
+def test_a_root_that_nobody_recovers_is_not_waited_for_for_ever() -> None:
+    world = World("restart", platform={"dependency_patience": 30})
+    world.see("db", Status.UNHEALTHY)
+    recovery_id = world.report()
+    world.advance(recovery_id)
+
+    world.later(29)
+    held = world.reaper.tick()
+    world.later(1)
+    (released,) = world.reaper.tick()
+
+    assert [type(found) for found in held] == [Wait]
+    assert isinstance(released, Execute)
+    assert "db still down after 30 s of patience" in world.store.decisions[-1].reason
+
+
+def test_a_root_behind_a_healthy_dependency_holds_a_service_too() -> None:
+    world = World("restart")
+    world.declare("disk")
+    world.change("db", depends_on=("disk",))
+    world.see("db", Status.HEALTHY)
+    world.see("disk", Status.UNHEALTHY)
+    recovery_id = world.report()
+
+    assert isinstance(world.advance(recovery_id), Wait)
+    assert world.store.decisions[-1].facts["down"] == ["disk"]
+
+
+def test_where_every_remedy_is_worn_out_a_person_is_called_and_nothing_waits_for_the_hour() -> None:
+    world = World("restart", "reload", cooldown={"restart": 0, "reload": 0}, max_attempts=9, platform={"retry_failed_after": 1})
+    world.healthy = False
+    for _ in range(2):
+        world.run(world.report())
+        world.later(2)
+    world.ledger.clear()
+
+    recovery_id = world.report()
+    ended = world.run(recovery_id)
+
+    assert isinstance(ended, Done)
+    assert world.guards(recovery_id) == ["ineffective", "ineffective", "plan_exhausted"]
+    assert world.ledger == []
+    assert world.recovery(recovery_id).quiet_until == world.now + timedelta(seconds=300), "only stability or time changes anything"
+
+
+def test_a_service_with_one_worn_out_remedy_gets_the_other_one() -> None:
+    world = World("restart", "reload", cooldown={"restart": 0, "reload": 0}, platform={"retry_failed_after": 1, "ineffective_after": 1})
+    world.healthy = False
+    world.strategies["reload"].during["two"] = lambda: setattr(world, "healthy", True)
+    world.run(world.report())
+    world.later(2)
+    world.ledger.clear()
+
+    world.run(world.report())
+
+    assert world.ledger == ["reload.one", "reload.two"]
+
+
+def test_a_lock_that_its_own_recovery_took_before_its_process_died_is_no_objection() -> None:
+    world = World("restart", cooldown={"restart": 60})
+    recovery_id = world.report()
+    world.cooldowns.acquire("web", "restart", f"{recovery_id}:1", 60)
+
+    assert isinstance(world.advance(recovery_id), Execute)
+
+
+def test_a_lock_that_was_lost_in_a_race_is_recorded_and_the_next_remedy_gets_its_turn() -> None:
+    world = World("restart", "reload", cooldown={"restart": 60, "reload": 0})
+    recovery_id = world.report()
+    remaining = world.cooldowns.remaining
+
+    def just_before_it_is_taken(service: str, strategies: list[str]) -> dict[str, float]:
+        left = remaining(service, strategies)
+        world.cooldowns.acquire("web", "restart", "somebody else", 40)
+        return left
+
+    world.cooldowns.remaining = just_before_it_is_taken  # type: ignore[method-assign, assignment]
+    directive = world.advance(recovery_id)
+
+    assert isinstance(directive, Execute)
+    assert directive.strategy == "reload"
+    (basis,) = world.store.bases(world.now, 10)
+    assert basis.facts["locks"] == {"restart": 40.0}
+    assert world.guards(recovery_id) == ["cooldown", "all_clear"]
