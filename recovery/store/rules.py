@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from recovery.clocks import ahead, service_until, still_runs
 from recovery.errors import LeaseLost
 from recovery.models import (
     Answer,
@@ -22,7 +23,6 @@ from recovery.models import (
     ServiceState,
     Silence,
 )
-from recovery.store.clocks import ahead, service_until, still_runs
 
 OPEN_GUARD = "one_open_recovery"
 QUIET_GUARD = "quiet_period"

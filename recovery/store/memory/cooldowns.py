@@ -5,6 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from recovery.clocks import still_runs
 from recovery.models import utcnow
 from recovery.ports import Clock
 
@@ -14,6 +15,7 @@ class Lock:
     """Who keeps a strategy off a service, and until when."""
 
     holder: str
+    since: datetime
     until: datetime
 
 
@@ -34,10 +36,10 @@ class MemoryCooldowns:
         now = self._clock()
         with self._guard:
             current = self._locks.get((service, strategy))
-            if current is not None and current.until > now:
+            if current is not None and still_runs(current.since, current.until, now):
                 return current.holder == holder
             if seconds > 0:
-                self._locks[service, strategy] = Lock(holder, now + timedelta(seconds=seconds))
+                self._locks[service, strategy] = Lock(holder, now, now + timedelta(seconds=seconds))
             return True
 
     def remaining(self, service: str, strategies: Collection[str]) -> dict[str, float]:
@@ -45,7 +47,9 @@ class MemoryCooldowns:
         now = self._clock()
         with self._guard:
             locks = {strategy: self._locks[service, strategy] for strategy in strategies if (service, strategy) in self._locks}
-        return {strategy: (lock.until - now).total_seconds() for strategy, lock in locks.items() if lock.until > now}
+        return {
+            strategy: (lock.until - now).total_seconds() for strategy, lock in locks.items() if still_runs(lock.since, lock.until, now)
+        }
 
     def release(self, service: str, strategy: str, holder: str) -> None:
         """Free the lock if `holder` has it."""

@@ -4,8 +4,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from recovery.clocks import ahead, check_until
 from recovery.models import CheckState, Event, Sample, ServiceState
-from recovery.store.clocks import ahead, check_until
 from recovery.store.memory.tables import Room
 from recovery.store.rules import later, newer_check, seen_before_start, seen_service, sweep_is_due
 

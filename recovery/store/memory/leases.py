@@ -3,8 +3,8 @@
 from dataclasses import replace
 from datetime import datetime
 
+from recovery.clocks import still_runs
 from recovery.models import Lease
-from recovery.store.clocks import still_runs
 from recovery.store.memory.tables import Room
 
 

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from recovery.clocks import SKEW
 from recovery.models import Decision, Event, JsonObject, Recovery
 from recovery.ports import Refusal
-from recovery.store.clocks import SKEW
 from recovery.store.memory.tables import AuditRow, Noted, Room
 from recovery.store.refusals import ACTION, WINDOW, key_of, tally
 from recovery.store.rules import by_service, repeat_key

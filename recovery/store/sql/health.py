@@ -6,8 +6,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
+from recovery.clocks import ahead, check_until
 from recovery.models import CheckState, Event, Sample, ServiceState
-from recovery.store.clocks import ahead, check_until
 from recovery.store.rules import later, newer_check, seen_before_start, seen_service, sweep_is_due
 from recovery.store.schema import check_states, samples, service_states, sweeps
 from recovery.store.sql.ledger import note

@@ -8,10 +8,10 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, case, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
+from recovery.clocks import still_runs
 from recovery.errors import RecoveryError
 from recovery.models import Decision, Event, Failure, Recovery, Severity
 from recovery.ports import Accepted, Intake, Report
-from recovery.store.clocks import still_runs
 from recovery.store.rules import is_quiet, later, merge_decision
 from recovery.store.schema import IS_CLOSED, IS_OPEN, failures, recoveries
 from recovery.store.sql.batch import OutrunError, failure_row, take_in

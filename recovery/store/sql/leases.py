@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, or_, select, update
 
+from recovery.clocks import still_runs
 from recovery.models import Lease
-from recovery.store.clocks import still_runs
 from recovery.store.rules import lease_lost
 from recovery.store.schema import leases
 from recovery.store.sql.room import Room, changed, columns_of, dialect_insert, load, load_all

@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
+from recovery.clocks import SKEW
 from recovery.models import Choice, Decision, Event, JsonObject
 from recovery.ports import Refusal
-from recovery.store.clocks import SKEW
 from recovery.store.refusals import ACTION, WINDOW, key_of, tally
 from recovery.store.rules import by_service, repeat_key
 from recovery.store.schema import audit, decisions, events

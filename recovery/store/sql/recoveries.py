@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
 
+from recovery.clocks import SKEW
 from recovery.models import Approval, Attempt, Basis, Decision, Event, Mitigation, Quota, Recovery
-from recovery.store.clocks import SKEW
 from recovery.store.rules import PREFIX_LENGTH, begins, stored
 from recovery.store.schema import IS_OPEN, approvals, attempts, bases, recoveries
 from recovery.store.sql.ledger import note

@@ -6,9 +6,10 @@ import pytest
 from sqlalchemy import select
 
 from recovery.models import Choice, Decision, JsonObject, RecoveryState
-from recovery.ports import Store
+from recovery.ports import Refusal, Store
 from recovery.store import schema
 from recovery.store.memory import MemoryStore
+from recovery.store.refusals import ROWS_PER_WINDOW
 from recovery.store.sql import SqlStore
 from tests.rows import at, decision, event, failure, recovery
 
@@ -161,3 +162,48 @@ def test_characters_that_no_database_takes_do_not_lose_a_report(store: Store) ->
     assert found.message in {"a\0b", "a\ufffdb"}
     assert stored is not None
     assert stored.message.startswith("pa")
+
+
+def refusal(**fields: Any) -> Refusal:
+    values: dict[str, Any] = {"actor": "stream", "code": "SERVICE_NOT_FOUND", "reason": "no service 'x'", "at": at(0), "service": "x"}
+    return Refusal(**values | fields)
+
+
+def test_equal_refusals_within_a_minute_share_one_row(store: Store) -> None:
+    store.refuse([refusal(at=at(second)) for second in range(3)])
+    store.refuse([refusal(at=at(59)), refusal(at=at(59), reason="another"), refusal(at=at(59), actor="report")])
+    store.refuse([])
+
+    told = [(action, actor, detail["reason"], detail["times"], moment) for action, actor, detail, moment in audit_rows(store)]
+    assert told == [
+        ("report_refused", "stream", "no service 'x'", 4, at(2)),
+        ("report_refused", "stream", "another", 1, at(59)),
+        ("report_refused", "report", "no service 'x'", 1, at(59)),
+    ]
+    assert audit_rows(store)[0][2]["last_at"] == at(59).isoformat()
+
+
+def test_a_minute_later_a_refusal_has_a_row_of_its_own(store: Store) -> None:
+    store.refuse([refusal(report="{")])
+    store.refuse([refusal(at=at(60))])
+
+    assert [detail.get("report") for _, _, detail, _ in audit_rows(store)] == ["{", None]
+
+
+def test_a_flood_of_different_refusals_does_not_fill_the_disk(store: Store) -> None:
+    for batch in range(4):
+        store.refuse([refusal(service=f"guess-{batch}-{number}", at=at(batch)) for number in range(500)])
+    store.refuse([refusal(service="guess-0-0", at=at(5))])
+
+    rows = audit_rows(store)
+    assert len(rows) == ROWS_PER_WINDOW + 1
+    assert rows[0][2]["times"] == 2
+    assert rows[-1][2]["times"] == 2000 - ROWS_PER_WINDOW
+    assert rows[-1][2]["code"] == "TOO_MANY_REFUSALS"
+
+
+def test_refusals_of_a_clock_that_ran_ahead_do_not_swallow_the_present_ones(store: Store) -> None:
+    store.refuse([refusal(at=at(300))])
+    store.refuse([refusal(at=at(0))])
+
+    assert [detail["times"] for _, _, detail, _ in audit_rows(store)] == [1, 1]

@@ -1,4 +1,4 @@
-"""What a clock that was stepped leaves behind in the rows, and how the stores see through it. Pure functions.
+"""What a clock that was stepped leaves behind in the rows, and how to see through it. Pure functions.
 
 A clock may be set back or forward by minutes: by hand, by NTP after a long sleep, by a restored virtual machine. What was
 written before it was set back lies in the future then. Forward steps need nothing here: what they end too early, fences and
