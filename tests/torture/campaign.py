@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 
+import psutil
 from sqlalchemy import Engine
 
 from recovery.errors import StoreUnavailable
@@ -32,7 +33,7 @@ MOST_FROZEN = 2
 """Processes that sleep at the same time; more would only wait for each other."""
 IDLE_TIMEOUT = 60.0
 """Seconds to wait for a patient that is well; the judge says why there was none."""
-SETTLE_TIMEOUT = 60.0
+SETTLE_TIMEOUT = 120.0
 """Seconds in which everything must be over after the last strike."""
 EVERY = 0.05
 """Seconds between two looks."""
@@ -131,6 +132,8 @@ class Campaign:
 
     def _carry_out(self, strike: Strike) -> None:
         self._await(lambda: self.hand.frozen < MOST_FROZEN, IDLE_TIMEOUT)
+        if strike.alone:
+            self._await(self._crew.ready, IDLE_TIMEOUT)
         if strike.target is not Target.BOUNDARY:
             self._from_outside(strike)
             return
@@ -164,17 +167,22 @@ class Campaign:
             orders.arm(strike.first, strike.number, Action.KILL)
         orders.arm(strike.boundary, strike.number, strike.action)
         self._sicken(strike.dwell, knows_fences=True if strike.boundary == GAP else None)
+        fresh: list[Hit] = []
 
         def reached() -> bool:
-            fresh = self._fresh_hits(strike)
-            self.record.hits += fresh
+            fresh.extend(self._fresh_hits(strike))
             return any(hit.boundary == str(strike.boundary) for hit in fresh)
 
-        if self._await(reached, REACH_TIMEOUT):
-            return True
+        found = self._await(reached, REACH_TIMEOUT) or (not self._took_back(strike) and self._await(reached, REACH_TIMEOUT))
+        self.record.hits += fresh
+        self._await(lambda: all(map(_is_done, fresh)), REACH_TIMEOUT)  # a process writes its last words before it dies
+        return found
+
+    def _took_back(self, strike: Strike) -> bool:
+        """Take the orders of a strike back; False if somebody has just taken the one that counts."""
         if strike.first:
-            orders.disarm(strike.first)
-        return not orders.disarm(strike.boundary) and self._await(reached, REACH_TIMEOUT)
+            self._house.orders.disarm(strike.first)
+        return strike.boundary is not None and self._house.orders.disarm(strike.boundary)
 
     def _fresh_hits(self, strike: Strike) -> list[Hit]:
         struck = list(lines(self._house.orders.struck))
@@ -236,3 +244,13 @@ class Campaign:
             said.append(f"{self._mail.waiting} reports could not be handed in")
         missing = set(self._mail.delivered) - set(reports_known(self._engine))
         return said + [f"{len(missing)} reports are not taken in"] * bool(missing)
+
+
+def _is_done(hit: Hit) -> bool:
+    """Say whether a process that wrote its last words is dead; a frozen one is not expected to be."""
+    if hit.action is Action.FREEZE:
+        return True
+    try:
+        return psutil.Process(hit.pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

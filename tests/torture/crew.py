@@ -41,7 +41,6 @@ TEAMS = {
     Target.HEALTH: ("health",),
     Target.BEAT: ("beat",),
 }
-POOLS = ("recover1", "recover2", "intake")
 
 
 @dataclass
@@ -80,10 +79,10 @@ class Part:
         return self.process is not None and self.process.poll() is None
 
     def ready(self) -> bool:
-        """Say whether it does its work; raises `RuntimeError` with the end of its log if it never will."""
-        if not self.alive():
-            raise RuntimeError(f"{self.name} does not start:\n{self.log.read_text(errors='replace')[-2000:]}")
-        return self.process is not None and self.ready_file.exists() and self.ready_file.read_text() == str(self.process.pid)
+        """Say whether it does its work."""
+        return (
+            self.process is not None and self.alive() and self.ready_file.exists() and self.ready_file.read_text() == str(self.process.pid)
+        )
 
 
 class Crew:
@@ -103,7 +102,17 @@ class Crew:
             self.valkey.start()
         for part in self.parts.values():
             part.start()
-        eventually(lambda: all(part.ready() for part in self.parts.values()), START_TIMEOUT, "the platform does not start")
+        eventually(self._ready_or_dead, START_TIMEOUT, "the platform does not start")
+
+    def ready(self) -> bool:
+        """Say whether every part does its work."""
+        return all(part.ready() for part in self.parts.values())
+
+    def _ready_or_dead(self) -> bool:
+        for part in self.parts.values():
+            if not part.alive():
+                raise RuntimeError(f"{part.name} does not start:\n{part.log.read_text(errors='replace')[-2000:]}")
+        return self.ready()
 
     def tend(self) -> None:
         """Start again what has died."""
@@ -120,10 +129,10 @@ class Crew:
             return psutil.Process(process.pid) if process and process.poll() is None else None
         return None
 
-    def children(self) -> list[psutil.Process]:
-        """Return every pool process."""
+    def children(self, target: Target) -> list[psutil.Process]:
+        """Return the pool processes of a team."""
         found: list[psutil.Process] = []
-        for name in POOLS:
+        for name in TEAMS[target]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 main = self.main(name)
                 found += main.children() if main else []

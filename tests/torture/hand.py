@@ -55,6 +55,8 @@ class Hit:
     held: tuple[tuple[str, int], ...] = ()
     """Recovery and fence of each attempt that was in its hands."""
     boundary: str = ""
+    pid: int = 0
+    """Of a process that struck itself."""
     alone: bool = False
     """Whether nothing but one process that remedies was lost, or one that can hold nobody up was frozen."""
 
@@ -105,7 +107,8 @@ class Hand:
             with contextlib.suppress(psutil.NoSuchProcess):
                 self._sleep(Frozen(psutil.Process(words.pid), until, words.service, words.fence if late else 0, strike.seconds))
         held = ((words.recovery, words.fence),) if words.recovery else ()
-        return Hit(words.number, words.at, "at a boundary", words.action, held, words.boundary, words.part.startswith("recover"))
+        alone = words.part.startswith("recover")
+        return Hit(words.number, words.at, "at a boundary", words.action, held, words.boundary, words.pid, alone)
 
     def strike(self, strike: Strike, rng: Random) -> Hit | None:
         """Strike from outside; None if there is nothing to strike just now."""
@@ -125,9 +128,8 @@ class Hand:
                 self._sleep(Frozen(process, at + (LONGEST_FREEZE if fence else strike.seconds), service, fence, strike.seconds))
             else:
                 process.kill()
-            alone = strike.action is Action.KILL and strike.target in {Target.CHILD, Target.RECOVER}
             worked = tuple((recovery, fence) for _, recovery, fence in held)
-            return Hit(strike.number, at, strike.target, strike.action, worked, alone=alone and bool(worked))
+            return Hit(strike.number, at, strike.target, strike.action, worked, alone=strike.alone)
         return None
 
     def _sleep(self, one: Frozen) -> None:
@@ -136,11 +138,13 @@ class Hand:
 
     def _victim(self, strike: Strike, rng: Random) -> psutil.Process | None:
         """Return the process to strike; of the pool processes, rather one that is at work."""
-        if strike.target is not Target.CHILD:
-            return self._crew.main(rng.choice(TEAMS[strike.target]))
-        children = self._crew.children()
-        at_work = [child for child in children if self._held_by(child)]
-        return rng.choice(at_work or children) if children else None
+        if strike.target is Target.CHILD:
+            children = self._crew.children(Target.RECOVER)
+            at_work = [child for child in children if self._held_by(child)]
+            return rng.choice(at_work or children) if children else None
+        main = self._crew.main(rng.choice(TEAMS[strike.target]))
+        children = self._crew.children(Target.INTAKE) if strike.target is Target.INTAKE else []
+        return rng.choice([main, *children]) if main else None
 
     def _held_by(self, process: psutil.Process) -> list[tuple[str, str, int]]:
         """Return service, recovery and fence of each lease in the hands of a process and its children."""

@@ -18,6 +18,7 @@ class Target(StrEnum):
     BOUNDARY = "boundary"
     """Whatever process passes it first."""
     CHILD = "pool process"
+    """One that remedies."""
     RECOVER = "recover worker"
     INTAKE = "intake worker"
     HEALTH = "health worker"
@@ -44,6 +45,17 @@ class Strike:
     """How long what is frozen or locked stays so."""
     late: bool = False
     """Thaw only after another worker has the lease."""
+
+    @property
+    def alone(self) -> bool:
+        """Say whether it strikes a process that remedies, in a way that can hold nobody else up."""
+        if self.boundary:
+            return self.boundary.point not in COORDINATION
+        return self.target in {Target.CHILD, Target.RECOVER} and self.action is Action.KILL
+
+
+COORDINATION = frozenset({"open_recovery", "acknowledge", "transition", "send"})
+"""Points that processes pass which coordinate."""
 
 
 WEIGHTS = (
@@ -99,7 +111,7 @@ def _round(rng: Random, size: int) -> list[Strike]:
     while len(strikes) < size:
         strikes.append(_from_outside(rng, *rng.choices(pairs, weights)[0]))
     rng.shuffle(strikes)
-    return strikes
+    return sorted(strikes, key=lambda strike: not strike.alone)  # first those after which everything else works
 
 
 def _at(rng: Random, boundary: Boundary, action: Action) -> Strike:
@@ -116,7 +128,7 @@ def _at(rng: Random, boundary: Boundary, action: Action) -> Strike:
         boundary=boundary,
         first=first,
         dwell=1.0 if slow else round(rng.uniform(0, 0.2), 3),
-        seconds=round(rng.uniform(0.3, 1.5), 3),
+        seconds=round(rng.uniform(0.3, 1.5), 3) + 2 * (boundary == GAP),
         late=inside or rng.random() < 2 / 3,
     )
 

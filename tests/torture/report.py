@@ -76,7 +76,7 @@ def show(record: Record, violations: Sequence[Violation]) -> Iterator[str]:
     yield _resume_line("before there was a lease", [one.seconds for one in found if not one.at_work])
     gaps = sum(1 for entry in evidence.entries if entry.phase is Phase.EFFECT and in_the_gap(entry, evidence.grants))
     refused = sum(1 for entry in evidence.entries if entry.phase is Phase.REFUSED)
-    yield f"sent away by a patient that knows fences: {refused}; accepted in the gap by one that does not: {gaps}"
+    yield f"frozen between guard and effect: {gaps} acted under their old fence when they woke, {refused} were sent away by the patient"
     yield ""
     yield from _verdict(violations)
 

@@ -212,6 +212,7 @@ def test_the_same_seed_gives_the_same_plan_and_a_whole_round_strikes_every_bound
     assert [strike.number for strike in strikes] == list(range(1, 201))
     assert all((boundary, freeze) in struck for boundary in BOUNDARIES for freeze in (True, False))
     assert {strike.target for strike in strikes} == set(Target)
+    assert [strike.alone for strike in strikes] == sorted((strike.alone for strike in strikes), reverse=True)
 
 
 @pytest.mark.parametrize("kills", [1, 4, 12, 60, 199, 201, 450])
