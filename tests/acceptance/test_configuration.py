@@ -43,7 +43,7 @@ def test_a_broken_configuration_is_refused_loudly_and_the_old_one_stays_in_force
     stage, web = stage_to_change, stage_to_change.patients["web"]
     before = len(stage.tail())
 
-    stage.declare(stage.toml.replace("lease = 2", "leese = 2"))
+    stage.declare(stage.toml.replace("lease =", "leese ="))
     eventually(lambda: "configuration refused" in stage.tail()[before:])
     since = utcnow()
     web.kill()
