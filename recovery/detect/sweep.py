@@ -88,6 +88,7 @@ class Sweeper:
             [one.new[name] for one in judged for name in one.samples],
             [one.after for one in judged],
             [event for one in judged for event in events_of(one)],
+            now=self._clock(),
         )
         busy = (busy_before, self._busy())
         return Swept(

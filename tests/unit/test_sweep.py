@@ -38,9 +38,14 @@ class Recording(MemoryStore):
         self.told: list[Event] = []
 
     def record_sweep(
-        self, samples: Sequence[Sample], checks: Sequence[CheckState], services: Sequence[ServiceState], events: Sequence[Event]
+        self,
+        samples: Sequence[Sample],
+        checks: Sequence[CheckState],
+        services: Sequence[ServiceState],
+        events: Sequence[Event],
+        now: datetime | None = None,
     ) -> None:
-        super().record_sweep(samples, checks, services, events)
+        super().record_sweep(samples, checks, services, events, now)
         self.told.extend(events)
 
 
