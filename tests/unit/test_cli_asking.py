@@ -400,4 +400,7 @@ def test_an_emergency_without_the_database_says_so_and_does_nothing(run: Run, mo
     monkeypatch.setattr("workers.cli.emergency.quieten", lambda: None)
     monkeypatch.setenv("RECOVERY_DATABASE_URL", f"sqlite:///{tmp_path / 'recovery.toml'}/history.db")
 
-    assert "cannot be opened" in output(run("emergency", "shop", "--yes"), code=5)
+    told = output(run("emergency", "shop", "--yes"), code=5)
+
+    assert "cannot be opened" in told
+    assert told.endswith("; nothing was done\n")

@@ -41,7 +41,6 @@ def emergency(*, service: str, strategy: str | None, yes: bool, reason: str, by:
     `managed = false`. A worker that is at work on the service and alive is left alone (exit code 6). Checks verify the outcome.
     """
     from recovery.settings import Settings
-    from recovery.store.migrate import migrate
     from workers.cli.edge import USAGE, Refusal
     from workers.cli.follow import ending, exit_code_of
     from workers.cli.parts import require_strategy
@@ -56,7 +55,6 @@ def emergency(*, service: str, strategy: str | None, yes: bool, reason: str, by:
         if not sys.stdin.isatty():
             raise Refusal("nobody can be asked here: say --yes", USAGE)
         click.confirm(f"Recover {service} now, in this process, with {strategy or 'its plan'}?", abort=True, err=as_json)
-    migrate(settings.database)
     closed = _carry_out(platform, service, strategy, by, reason, say=lambda line: click.echo(line, err=as_json))
     if as_json:
         _print_story(platform, closed)
@@ -82,6 +80,7 @@ def _require_service(platform: "Platform", service: str) -> None:
 def _carry_out(platform: "Platform", service: str, strategy: str | None, by: str, reason: str, *, say: Callable[[str], None]) -> Recovery:
     from recovery.engine.emergency import Emergency
     from recovery.errors import StoreUnavailable
+    from recovery.store.migrate import migrate
     from workers.cli.edge import INTERRUPTED, UNREACHABLE, Refusal
 
     engine = Emergency(
@@ -96,6 +95,7 @@ def _carry_out(platform: "Platform", service: str, strategy: str | None, by: str
     begun: Recovery | None = None
     goes_on = "it stays open and goes on with the platform, or with the same command again"
     try:
+        migrate(platform.settings.database)
         begun = engine.begin(service, strategy, by, reason)
         say(f"Recovery {begun.id} of {service}: {', '.join(each.strategy for each in begun.plan.attempts) or 'nothing that can be done'}.")
         with _told(platform.store, begun.id, say):
