@@ -4,8 +4,10 @@ from recovery.ports.clock import Clock
 from recovery.ports.detection import Check, CheckKind, Finding, Heartbeats, Probe
 from recovery.ports.directives import Directive, Done, Execute, Wait
 from recovery.ports.fleetwide import Breakers, Cooldowns, Degradations, Endpoints
+from recovery.ports.intake import Accepted, Intake, Refusal, Report
+from recovery.ports.policy import Leadership, PolicyStore
 from recovery.ports.remedies import AttemptContext, Driver, DriverKind, Retry, StepWork, Strategy, Undo
-from recovery.ports.store import Accepted, HealthStore, Intake, Leadership, LeaseStore, PolicyStore, RecoveryStore, Refusal, Report, Store
+from recovery.ports.store import HealthStore, LeaseStore, RecoveryStore, Store
 
 __all__ = [
     "Accepted",

@@ -1,9 +1,7 @@
 """The store: each method is one transaction, an atomic verb. SQL and memory implement it."""
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from enum import StrEnum
 from typing import Protocol
 
 from recovery.models import (
@@ -19,58 +17,14 @@ from recovery.models import (
     Lease,
     Load,
     Mitigation,
-    Pulse,
     Quota,
     Recovery,
     Sample,
     ServiceState,
-    Silence,
     Step,
 )
-
-
-class Intake(StrEnum):
-    """What became of a report."""
-
-    OPENED = "opened"
-    MERGED = "merged"
-    DUPLICATE = "duplicate"
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """Answer of the store to a new recovery."""
-
-    intake: Intake
-    recovery: Recovery
-    """The one that was opened, or that the report was merged into."""
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """One failure on its way in."""
-
-    failure: Failure
-    at: datetime
-    """When it came in."""
-    opens: Callable[[], tuple[Recovery, Sequence[Event]]]
-    """Returns the recovery that it opens, with its events; needed only if nothing takes the report in. It may read, never write."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A report that was not taken in, and why."""
-
-    actor: str
-    """Who handed it in."""
-    code: str
-    """The error's code, such as `FAILURE_INVALID`."""
-    reason: str
-    at: datetime
-    service: str = ""
-    """The service it named; empty where it could not be read."""
-    report: str = ""
-    """The beginning of what could not be read."""
+from recovery.ports.intake import Accepted, Refusal, Report
+from recovery.ports.policy import Leadership, PolicyStore
 
 
 class LeaseStore(Protocol):
@@ -97,23 +51,6 @@ class LeaseStore(Protocol):
 
     def lease_of(self, service: str) -> Lease | None:
         """Return the newest claim on `service`, alive or expired; None if it was given up or never claimed."""
-        ...
-
-
-class Leadership(Protocol):
-    """Jobs that one process alone may do for the whole platform, such as beat's."""
-
-    def lead(self, name: str, holder: str, now: datetime, until: datetime) -> int | None:
-        """Take or keep the job `name` until `until`; None: somebody else has it.
-
-        Returns the fence, which rises whenever the job passes to another holder or is taken again after it was given up.
-        What is over at `now` may be taken. So may what lasts for more than three times `until - now`: nobody asks for
-        that long, so a clock was set back since.
-        """
-        ...
-
-    def resign(self, name: str, holder: str) -> None:
-        """Give the job up, so that the next one need not wait; does nothing if somebody else has it."""
         ...
 
 
@@ -285,41 +222,6 @@ class RecoveryStore(Protocol):
         Equal ones within a minute count up one row (`times` in its detail), and beyond a hundred kinds a minute the rest
         shares one row: a flood of them does not fill the disk.
         """
-        ...
-
-
-class PolicyStore(Protocol):
-    """What people said about acting, and the platform's own signs of life. Each method is one transaction."""
-
-    def silences(self, now: datetime) -> list[Silence]:
-        """Return the silences that are in force at `now` or will be, oldest first."""
-        ...
-
-    def put_silence(self, silence: Silence, events: Sequence[Event] = ()) -> None:
-        """Put a silence in force; one with the same id is replaced."""
-        ...
-
-    def lift_silence(self, silence_id: str, by: str, now: datetime, events: Sequence[Event] = ()) -> Silence | None:
-        """End a silence, by full id or by a unique prefix of at least 6 characters; None if none of this id is in force or to come.
-
-        Recoveries that are held (`held_by` is the silence's kind) become due at once.
-        """
-        ...
-
-    def pulse(self, name: str, at: datetime, detail: JsonObject) -> None:
-        """Note that a part of the platform is alive; never moves a pulse back in time by less than a minute."""
-        ...
-
-    def pulses(self) -> dict[str, Pulse]:
-        """Return the last sign of life of every part, by name."""
-        ...
-
-    def forget_pulses(self, before: datetime) -> int:
-        """Delete the pulses of parts that were last heard of before this moment; return how many."""
-        ...
-
-    def leases(self) -> list[Lease]:
-        """Return every claim that was not given up, alive or expired."""
         ...
 
 
