@@ -133,7 +133,7 @@ class Campaign:
     def _carry_out(self, strike: Strike) -> None:
         self._await(lambda: self.hand.frozen < MOST_FROZEN, IDLE_TIMEOUT)
         if strike.alone:
-            self._await(self._crew.ready, IDLE_TIMEOUT)
+            self._await(self._crew.strong, IDLE_TIMEOUT)
         if strike.target is not Target.BOUNDARY:
             self._from_outside(strike)
             return

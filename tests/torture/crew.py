@@ -20,6 +20,8 @@ from workers.platform.pdeathsig import leashed
 
 START_TIMEOUT = 90.0
 STOP_TIMEOUT = 30.0
+POOL = 2
+"""Processes of each worker that remedies."""
 
 
 def worker(name: str, queues: tuple[str, ...], pool: str, size: int) -> tuple[str, ...]:
@@ -30,8 +32,8 @@ def worker(name: str, queues: tuple[str, ...], pool: str, size: int) -> tuple[st
 
 PARTS = {
     "intake": worker("intake", INTAKE_QUEUES, "prefork", 2),
-    "recover1": worker("recover1", STRATEGY_QUEUES, "prefork", 2),
-    "recover2": worker("recover2", STRATEGY_QUEUES, "prefork", 2),
+    "recover1": worker("recover1", STRATEGY_QUEUES, "prefork", POOL),
+    "recover2": worker("recover2", STRATEGY_QUEUES, "prefork", POOL),
     "health": worker("health", ("health",), "threads", 8),
     "beat": ("beat", "--schedule", "beat-schedule"),
 }
@@ -108,6 +110,10 @@ class Crew:
         """Say whether every part does its work."""
         return all(part.ready() for part in self.parts.values())
 
+    def strong(self) -> bool:
+        """Say whether every part does its work, and at most one process that remedies is missing."""
+        return self.ready() and len(self.children(Target.RECOVER)) >= len(TEAMS[Target.RECOVER]) * POOL - 1
+
     def _ready_or_dead(self) -> bool:
         for part in self.parts.values():
             if not part.alive():
@@ -135,7 +141,7 @@ class Crew:
         for name in TEAMS[target]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 main = self.main(name)
-                found += main.children() if main else []
+                found += [child for child in main.children() if child.status() != psutil.STATUS_ZOMBIE] if main else []
         return found
 
     def stop(self) -> None:

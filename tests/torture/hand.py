@@ -58,7 +58,7 @@ class Hit:
     pid: int = 0
     """Of a process that struck itself."""
     alone: bool = False
-    """Whether nothing but one process that remedies was lost, or one that can hold nobody up was frozen."""
+    """Whether a process that remedies was killed, and nothing else."""
 
 
 class Hand:
@@ -107,7 +107,7 @@ class Hand:
             with contextlib.suppress(psutil.NoSuchProcess):
                 self._sleep(Frozen(psutil.Process(words.pid), until, words.service, words.fence if late else 0, strike.seconds))
         held = ((words.recovery, words.fence),) if words.recovery else ()
-        alone = words.part.startswith("recover")
+        alone = words.part.startswith("recover") and words.action is not Action.FREEZE
         return Hit(words.number, words.at, "at a boundary", words.action, held, words.boundary, words.pid, alone)
 
     def strike(self, strike: Strike, rng: Random) -> Hit | None:

@@ -48,10 +48,10 @@ class Strike:
 
     @property
     def alone(self) -> bool:
-        """Say whether it strikes a process that remedies, in a way that can hold nobody else up."""
-        if self.boundary:
-            return self.boundary.point not in COORDINATION
-        return self.target in {Target.CHILD, Target.RECOVER} and self.action is Action.KILL
+        """Say whether it kills a process that remedies, and nothing else."""
+        if self.action is Action.FREEZE:
+            return False
+        return self.boundary.point not in COORDINATION if self.boundary else self.target in {Target.CHILD, Target.RECOVER}
 
 
 COORDINATION = frozenset({"open_recovery", "acknowledge", "transition", "send"})

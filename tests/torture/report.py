@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from recovery.engine.coordinator import RESEND_AFTER
+from recovery.models import AttemptState
 from tests.torture.campaign import Record
 from tests.torture.hand import Hit
 from tests.torture.house import LEASE
@@ -15,6 +17,7 @@ from tests.torture.witness import Write
 
 MARGIN = 5.0
 """Seconds that another process may take beyond the lease that it has to wait for."""
+RESEND = RESEND_AFTER.total_seconds()
 AFTERMATH = 15.0
 """Seconds for which the loss of another part may still be felt: those that were due meanwhile come all at once."""
 SHOWN = 10
@@ -29,7 +32,7 @@ class Resume:
     """Of the strike."""
     seconds: float
     at_work: bool
-    """Whether the victim held the lease; the others were about to open the recovery, to move it, or to send a message."""
+    """Whether the victim had begun the attempt; the others were about to open the recovery, to move it, to send or take a message."""
     alone: bool = False
     """Whether nothing else was struck at that time than processes that remedy."""
 
@@ -47,12 +50,17 @@ def resumes(hits: Sequence[Hit], writes: Sequence[Write]) -> list[Resume]:
             moved = (write.at for write in writes if write.recovery == recovery and write.at > hit.at and _moves(write, fence))
             first = next(moved, None)
             if first is not None:
-                found.append(Resume(hit.number, first - hit.at, fence > 0, _alone(hit, first, hits)))
+                begun = any(write.recovery == recovery and write.at <= hit.at and _begins(write, fence) for write in writes)
+                found.append(Resume(hit.number, first - hit.at, begun, _alone(hit, first, hits)))
     return found
 
 
 def _alone(hit: Hit, until: float, hits: Sequence[Hit]) -> bool:
     return hit.alone and all(other.alone for other in hits if hit.at - AFTERMATH < other.at < until)
+
+
+def _begins(write: Write, fence: int) -> bool:
+    return write.what == "attempts" and write.state == AttemptState.RUNNING and write.fence == fence > 0
 
 
 def _moves(write: Write, fence: int) -> bool:
@@ -73,7 +81,8 @@ def show(record: Record, violations: Sequence[Violation]) -> Iterator[str]:
     working, alone = [one for one in found if one.at_work], f"lease of {LEASE:g} s + {MARGIN:g} s"
     yield _resume_line("a worker alone was lost", [one.seconds for one in working if one.alone], LEASE + MARGIN, alone)
     yield _resume_line("other parts were struck, too", [one.seconds for one in working if not one.alone])
-    yield _resume_line("before there was a lease", [one.seconds for one in found if not one.at_work])
+    early = [one.seconds for one in found if not one.at_work]
+    yield _resume_line("before the attempt had begun", early, RESEND + MARGIN, f"resend after {RESEND:g} s + {MARGIN:g} s")
     gaps = sum(1 for entry in evidence.entries if entry.phase is Phase.EFFECT and in_the_gap(entry, evidence.grants))
     refused = sum(1 for entry in evidence.entries if entry.phase is Phase.REFUSED)
     yield f"frozen between guard and effect: {gaps} acted under their old fence when they woke, {refused} were sent away by the patient"

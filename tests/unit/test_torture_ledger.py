@@ -135,12 +135,14 @@ def test_a_message_before_its_commit_and_a_recovery_that_nobody_moves_are_seen()
 
 def test_the_resume_time_is_from_the_kill_until_a_newer_fence_moves_the_recovery() -> None:
     hit = Hit(1, 10.0, "at a boundary", Action.KILL, held=(("r1", 2),), alone=True)
+    begun = replace(ROW, what="attempts", state="running", at=9.5)
     own, other = replace(ROW, at=10.5), replace(ROW, at=12.0, recovery="r2", fence=9)
-    successor = replace(ROW, what="attempts", state="running", at=12.5, fence=3)
+    successor = replace(begun, at=12.5, fence=3)
 
-    assert resumes([hit], [own, other, successor]) == [Resume(1, 2.5, at_work=True, alone=True)]
-    assert resumes([hit], [own, other]) == [], "there was nothing left to do"
-    assert resumes([replace(hit, action=Action.FREEZE)], [own, other, successor]) == []
+    assert resumes([hit], [begun, own, other, successor]) == [Resume(1, 2.5, at_work=True, alone=True)]
+    assert resumes([hit], [own, other, successor]) == [Resume(1, 2.5, at_work=False, alone=True)]
+    assert resumes([hit], [begun, own, other]) == [], "there was nothing left to do"
+    assert resumes([replace(hit, action=Action.FREEZE)], [begun, own, other, successor]) == []
 
 
 def test_a_resume_is_not_counted_as_alone_while_another_part_was_struck() -> None:
