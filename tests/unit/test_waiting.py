@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from recovery.engine.coordinator import Coordinator
 from recovery.models import Kind, Outcome, RecoveryState, ServiceState, SilenceKind, Status
 from recovery.ports import Done, Execute, Wait
 from tests.world import World
@@ -156,6 +157,23 @@ def test_a_platform_that_does_not_see_waits_until_it_does() -> None:
     assert [type(found) for found in held] == [Wait]
     assert isinstance(released, Execute)
     assert world.guards(recovery_id) == ["blind", "all_clear"]
+
+
+def test_what_was_seen_too_long_ago_makes_it_blind_and_a_fresh_look_ends_that() -> None:
+    world = World("restart")
+    world.coordinator = Coordinator(world.store, world.cooldowns, world.registry, lambda: world.fleet, world.clock)
+    world.see("db", Status.HEALTHY)
+    world.later(32)
+    recovery_id = world.report()
+
+    held = world.advance(recovery_id)
+    reason = world.recovery(recovery_id).reason
+    world.see("db", Status.HEALTHY)
+    released = world.advance(recovery_id)
+
+    assert isinstance(held, Wait)
+    assert "no sweep for 32 s" in reason
+    assert isinstance(released, Execute)
 
 
 def test_a_flapping_service_is_recovered_when_it_has_settled() -> None:
