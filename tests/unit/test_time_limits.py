@@ -9,8 +9,8 @@ from unittest.mock import patch
 
 import pytest
 
-from recovery.engine.renewal import kept_alive
 from recovery.engine.limits import undisturbed, within
+from recovery.engine.renewal import kept_alive
 from recovery.errors import LeaseLost, StepFailed
 from recovery.models import Lease
 from recovery.store.memory import MemoryStore
