@@ -156,7 +156,7 @@ class Campaign:
             return bool(hit)
 
         if self._await(struck, REACH_TIMEOUT):
-            self.record.hits += hit
+            self._note(hit)
         else:
             self.record.unreached.append(strike)
 
@@ -174,9 +174,13 @@ class Campaign:
             return any(hit.boundary == str(strike.boundary) for hit in fresh)
 
         found = self._await(reached, REACH_TIMEOUT) or (not self._took_back(strike) and self._await(reached, REACH_TIMEOUT))
-        self.record.hits += fresh
-        self._await(lambda: all(map(_is_done, fresh)), REACH_TIMEOUT)  # a process writes its last words before it dies
+        self._note(fresh)
         return found
+
+    def _note(self, hits: list[Hit]) -> None:
+        """Note what was struck, and wait until it is dead: last words come before death, and a signal before its effect."""
+        self.record.hits += hits
+        self._await(lambda: not any(_lives(pid) for hit in hits for pid in hit.dying), REACH_TIMEOUT)
 
     def _took_back(self, strike: Strike) -> bool:
         """Take the orders of a strike back; False if somebody has just taken the one that counts."""
@@ -246,11 +250,8 @@ class Campaign:
         return said + [f"{len(missing)} reports are not taken in"] * bool(missing)
 
 
-def _is_done(hit: Hit) -> bool:
-    """Say whether a process that wrote its last words is dead; a frozen one is not expected to be."""
-    if hit.action is Action.FREEZE:
-        return True
+def _lives(pid: int) -> bool:
     try:
-        return psutil.Process(hit.pid).status() == psutil.STATUS_ZOMBIE
+        return pid > 0 and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
-        return True
+        return False

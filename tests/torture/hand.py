@@ -55,8 +55,8 @@ class Hit:
     held: tuple[tuple[str, int], ...] = ()
     """Recovery and fence of each attempt that was in its hands."""
     boundary: str = ""
-    pid: int = 0
-    """Of a process that struck itself."""
+    dying: tuple[int, ...] = ()
+    """Process ids of what was killed."""
     alone: bool = False
     """Whether a process that remedies was killed, and nothing else."""
 
@@ -107,8 +107,9 @@ class Hand:
             with contextlib.suppress(psutil.NoSuchProcess):
                 self._sleep(Frozen(psutil.Process(words.pid), until, words.service, words.fence if late else 0, strike.seconds))
         held = ((words.recovery, words.fence),) if words.recovery else ()
+        dying = {Action.KILL: (words.pid,), Action.KILL_WORKER: (words.pid, words.worker), Action.FREEZE: ()}[words.action]
         alone = words.part.startswith("recover") and words.action is not Action.FREEZE
-        return Hit(words.number, words.at, "at a boundary", words.action, held, words.boundary, words.pid, alone)
+        return Hit(words.number, words.at, "at a boundary", words.action, held, words.boundary, dying, alone)
 
     def strike(self, strike: Strike, rng: Random) -> Hit | None:
         """Strike from outside; None if there is nothing to strike just now."""
@@ -128,8 +129,9 @@ class Hand:
                 self._sleep(Frozen(process, at + (LONGEST_FREEZE if fence else strike.seconds), service, fence, strike.seconds))
             else:
                 process.kill()
+            dying = () if strike.action is Action.FREEZE else (process.pid,)
             worked = tuple((recovery, fence) for _, recovery, fence in held)
-            return Hit(strike.number, at, strike.target, strike.action, worked, alone=strike.alone)
+            return Hit(strike.number, at, strike.target, strike.action, worked, dying=dying, alone=strike.alone)
         return None
 
     def _sleep(self, one: Frozen) -> None:

@@ -76,6 +76,8 @@ class Struck:
     number: int
     at: float
     pid: int
+    worker: int
+    """The worker that a pool process belongs to, 0 if it is the worker itself."""
     boundary: str
     action: Action
     service: str
@@ -135,17 +137,17 @@ def pass_by(point: str, side: str, service: str = "", recovery: str = "", fence:
     order = orders.take(boundary)
     if order is not None:
         number, action = order
-        words = Struck(number, time.time(), os.getpid(), str(boundary), action, service, recovery, fence, os.environ.get(PART, ""))
+        worker = current_process()._parent_pid or 0
+        words = Struck(number, time.time(), os.getpid(), worker, str(boundary), action, service, recovery, fence, os.environ.get(PART, ""))
         append(orders.struck, {name: getattr(words, name) for name in words.__slots__})
-        strike(action)
+        strike(action, worker)
 
 
-def strike(action: Action) -> None:
-    """Do it to this process."""
+def strike(action: Action, worker: int) -> None:
+    """Do it to this process, and to its worker if that is meant."""
     if action is Action.FREEZE:
         os.kill(os.getpid(), signal.SIGSTOP)
         return
-    worker = current_process()._parent_pid
-    if action is Action.KILL_WORKER and worker is not None:  # None: this is the worker itself
+    if action is Action.KILL_WORKER and worker:
         os.kill(worker, signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)
