@@ -115,6 +115,7 @@ recoveries = Table(
         "kind",
         "dry_run",
         "recovery_seconds",
+        "state",  # in the condition already, but SQLite calls an index covering only if it has every column that a query names
         sqlite_where=HAS_SUCCEEDED,
         postgresql_where=HAS_SUCCEEDED,
     ),

@@ -118,7 +118,7 @@ def _create_recoveries() -> None:
     op.create_index("ix_recoveries_open_due_at", "recoveries", ["due_at", "touched_at"], sqlite_where=IS_OPEN, postgresql_where=IS_OPEN)
     op.create_index("ix_recoveries_quiet_until", "recoveries", ["quiet_until"])
     op.create_index("ix_recoveries_started_at", "recoveries", ["started_at"])
-    answered = ["finished_at", "service", "outcome", "kind", "dry_run", "recovery_seconds"]
+    answered = ["finished_at", "service", "outcome", "kind", "dry_run", "recovery_seconds", "state"]
     op.create_index("ix_recoveries_succeeded", "recoveries", answered, sqlite_where=HAS_SUCCEEDED, postgresql_where=HAS_SUCCEEDED)
     op.create_index("ix_recoveries_service_created_at", "recoveries", ["service", "created_at"])
     op.create_index("uq_recoveries_open_service", "recoveries", ["service"], unique=True, sqlite_where=IS_OPEN, postgresql_where=IS_OPEN)
