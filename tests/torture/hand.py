@@ -58,7 +58,7 @@ class Hit:
     dying: tuple[int, ...] = ()
     """Process ids of what was killed."""
     alone: bool = False
-    """Whether a process that remedies was killed, and nothing else."""
+    """Whether a process that remedies was killed while everything else worked."""
 
 
 class Hand:
@@ -108,7 +108,7 @@ class Hand:
                 self._sleep(Frozen(psutil.Process(words.pid), until, words.service, words.fence if late else 0, strike.seconds))
         held = ((words.recovery, words.fence),) if words.recovery else ()
         dying = {Action.KILL: (words.pid,), Action.KILL_WORKER: (words.pid, words.worker), Action.FREEZE: ()}[words.action]
-        alone = words.part.startswith("recover") and words.action is not Action.FREEZE
+        alone = strike.alone and words.part.startswith("recover")
         return Hit(words.number, words.at, "at a boundary", words.action, held, words.boundary, dying, alone)
 
     def strike(self, strike: Strike, rng: Random) -> Hit | None:

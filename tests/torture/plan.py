@@ -45,13 +45,8 @@ class Strike:
     """How long what is frozen or locked stays so."""
     late: bool = False
     """Thaw only after another worker has the lease."""
-
-    @property
-    def alone(self) -> bool:
-        """Say whether it kills a process that remedies, and nothing else."""
-        if self.action is Action.FREEZE:
-            return False
-        return self.boundary.point not in COORDINATION if self.boundary else self.target in {Target.CHILD, Target.RECOVER}
+    alone: bool = False
+    """Kill a process that remedies while everything else works; the others come later, all mixed."""
 
 
 COORDINATION = frozenset({"open_recovery", "acknowledge", "transition", "send"})
@@ -111,7 +106,14 @@ def _round(rng: Random, size: int) -> list[Strike]:
     while len(strikes) < size:
         strikes.append(_from_outside(rng, *rng.choices(pairs, weights)[0]))
     rng.shuffle(strikes)
-    return sorted(strikes, key=lambda strike: not strike.alone)  # first those after which everything else works
+    strikes = [replace(strike, alone=_may_be_alone(strike) and rng.random() < 1 / 2) for strike in strikes]
+    return sorted(strikes, key=lambda strike: not strike.alone)
+
+
+def _may_be_alone(strike: Strike) -> bool:
+    if strike.action is Action.FREEZE:
+        return False
+    return strike.boundary.point not in COORDINATION if strike.boundary else strike.target in {Target.CHILD, Target.RECOVER}
 
 
 def _at(rng: Random, boundary: Boundary, action: Action) -> Strike:
