@@ -8,6 +8,7 @@ from random import Random
 
 import psutil
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from recovery.errors import StoreUnavailable
 from recovery.store.engine import dispose
@@ -149,10 +150,7 @@ class Campaign:
         hit: list[Hit] = []
 
         def struck() -> bool:
-            try:
-                hit.extend(filter(None, [self.hand.strike(strike, rng)]))
-            except StoreUnavailable:
-                return False
+            hit.extend(filter(None, [self.hand.strike(strike, rng)]))
             return bool(hit)
 
         if self._await(struck, REACH_TIMEOUT):
@@ -219,7 +217,7 @@ class Campaign:
             try:
                 if condition():
                     return True
-            except StoreUnavailable:
+            except (StoreUnavailable, SQLAlchemyError):
                 pass
             if time.monotonic() > deadline:
                 return False
