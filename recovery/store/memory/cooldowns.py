@@ -47,9 +47,7 @@ class MemoryCooldowns:
         now = self._clock()
         with self._guard:
             locks = {strategy: self._locks[service, strategy] for strategy in strategies if (service, strategy) in self._locks}
-        return {
-            strategy: (lock.until - now).total_seconds() for strategy, lock in locks.items() if still_runs(lock.since, lock.until, now)
-        }
+        return {strategy: (lock.until - now).total_seconds() for strategy, lock in locks.items() if still_runs(lock.since, lock.until, now)}
 
     def release(self, service: str, strategy: str, holder: str) -> None:
         """Free the lock if `holder` has it."""
