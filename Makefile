@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 TESTS  ?= tests
+JOBS   ?= 2
 CODE    = recovery strategies workers celeryconfig.py beat_schedule.py
 MORE    = $(wildcard examples benchmarks) tests .ci/setup_venv.py
 
@@ -22,8 +23,8 @@ demo: $(RUNTIME) ## break an example fleet in six ways and watch each recovery
 up: $(RUNTIME) ## run the platform with the example fleet until Ctrl-C
 	@$(BIN)/python examples/fleet/demo.py --stay
 
-test: $(DEV) ## run the tests (TESTS=path for some of them)
-	@$(BIN)/python -m pytest $(TESTS)
+test: $(DEV) ## run the tests, two files at a time (TESTS=path for some of them, JOBS=1: one by one)
+	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(TESTS)
 
 test-integration: $(DEV) ## the suites on PostgreSQL, Redis and RabbitMQ (FULL=1: all)
 	@$(BIN)/python -m tests.servers $(if $(FULL),--full) $(if $(LIMIT),--limit $(LIMIT))
