@@ -16,7 +16,11 @@ from recovery.store.sql.load import wake, wake_all
 from recovery.store.sql.room import Room, columns_of, dialect_insert, load, load_all, values_of
 
 _APPROVAL = select(*columns_of(Approval, approvals)).where(approvals.c.recovery_id == bindparam("of"))
-_OPEN_QUESTION = _APPROVAL.join(recoveries, recoveries.c.id == approvals.c.recovery_id).where(IS_OPEN).with_for_update(of=recoveries)
+_OPEN_QUESTION = (
+    _APPROVAL.join(recoveries, recoveries.c.id == approvals.c.recovery_id)
+    .where(IS_OPEN)
+    .with_for_update()  # both rows: with the recovery's alone, who waited for an earlier answer would not see it
+)
 _ANSWER = update(approvals).where(approvals.c.recovery_id == bindparam("of"))
 _LOOK_AGAIN = update(recoveries).where(recoveries.c.id == bindparam("of")).values(version=recoveries.c.version + 1)
 _BASES = (

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +16,7 @@ from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 
 from recovery.errors import StoreUnavailable
-from recovery.models import RecoveryState
+from recovery.models import Answer, Approval, RecoveryState, new_id
 from recovery.ports import Intake, Store
 from recovery.store import schema
 from recovery.store.engine import open_engine
@@ -71,6 +72,23 @@ def test_of_many_transitions_from_one_version_exactly_one_is_stored(store: Store
     stored = [result for result in results if result is not None]
     assert len(stored) == 1
     assert store.recovery(opened.id) == stored[0]
+
+
+def test_of_many_answers_at_once_one_counts_and_everybody_is_told_which(store: Store) -> None:
+    for _ in range(10):
+        opened = recovery(f"service-{new_id()}")
+        store.open_recovery(opened, failure(service=opened.service), [], [])
+        asking = replace(opened, state=RecoveryState.AWAITING_APPROVAL)
+        store.transition(opened, asking, approval=Approval(opened.id, at(0), at(900)))
+
+        answers = together(partial(answer_in_turn, store, opened.id))
+
+        assert len(set(answers)) == 1
+        assert store.approval(opened.id) == answers[0]
+
+
+def answer_in_turn(store: Store, recovery_id: str, worker: int) -> Approval | None:
+    return store.answer(recovery_id, list(Answer)[worker % 2], f"person {worker}", "", at(1))
 
 
 def test_a_cancellation_and_reports_survive_racing_transitions(store: Store) -> None:
