@@ -78,9 +78,9 @@ class Retention(Room):
 
     def _ids(self, old: Select[Any], batch: int) -> list[Any]:
         """Look for old rows without keeping anybody from writing."""
-        with self._reading() as connection:
+        with self._asking() as connection:
             return list(connection.execute(old.limit(batch)).scalars())
 
     def _delete_these(self, table: Table, ids: list[Any]) -> None:
-        with self._writing() as connection:
+        with self._composing() as connection:
             connection.execute(delete(table).where(table.c.id.in_(ids)))

@@ -152,7 +152,7 @@ class Statistics(Room):
     def stats(self, since: datetime, until: datetime) -> Stats:
         """Return the figures of the recoveries that closed from `since` to `until`."""
         period = {"since": since, "until": until}
-        with self._reading() as connection:
+        with self._asking() as connection:
             rows = [Closed(*row) for row in connection.execute(_CLOSED, period)]
             runs = connection.execute(_RUNS, period).all()
             held = [Held(str(choice), guard, int(times)) for choice, guard, times in connection.execute(_HELD, period)]
@@ -179,7 +179,7 @@ class Statistics(Room):
 
     def availability(self, since: datetime, until: datetime) -> list[Availability]:
         """Return the share of samples that passed from `since` to `until`, by service; only as far back as samples are kept."""
-        with self._reading() as connection:
+        with self._asking() as connection:
             return _availability(connection, since, until)
 
     def mean_times(self, since: datetime, until: datetime) -> list[MeanTime]:
@@ -187,12 +187,12 @@ class Statistics(Room):
 
         Answered from one index alone: 20 ms for a day among a million recoveries.
         """
-        with self._reading() as connection:
+        with self._asking() as connection:
             return [MeanTime(*row) for row in connection.execute(_MEAN_TIMES, {"since": since, "until": until})]
 
     def typical_seconds(self, service: str, strategy: str) -> float | None:
         """Return the median seconds of the last 20 successful runs of `strategy` on `service`, None before the first."""
-        with self._reading() as connection:
+        with self._asking() as connection:
             runs = connection.execute(_LAST_RUNS, {"of": service, "by": strategy}).all()
         return median((ended - began).total_seconds() for began, ended in runs) if runs else None
 

@@ -61,7 +61,7 @@ class Stories(Room):
                 query = query.where(column == value)
         if since is not None:
             query = query.where(recoveries.c.created_at >= since)
-        with self._reading() as connection:
+        with self._asking() as connection:
             return load_all(Recovery, connection.execute(query))
 
     def story(self, recovery_id: str) -> Story | None:
@@ -71,7 +71,7 @@ class Stories(Room):
         if recovery is None:
             return None
         of = {"of": recovery.id}
-        with self._reading() as connection:
+        with self._asking() as connection:
             reports = tuple(failure_of(row) for row in connection.execute(_FAILURES, of).mappings())
             happened = tuple(_event(row) for row in connection.execute(_EVENTS.where(events.c.recovery_id == recovery.id)))
             query = _DECISIONS.where(decisions.c.recovery_id == recovery.id).order_by(decisions.c.id)
@@ -80,24 +80,24 @@ class Stories(Room):
 
     def failures(self, recovery_id: str) -> list[Failure]:
         """Return the reports that were merged into one recovery, oldest first."""
-        with self._reading() as connection:
+        with self._asking() as connection:
             return [failure_of(row) for row in connection.execute(_FAILURES, {"of": recovery_id}).mappings()]
 
     def decisions(self, service: str, limit: int = 20) -> list[NotedDecision]:
         """Return why the platform acted on `service` or did not, newest first."""
         query = _DECISIONS.where(decisions.c.service == service).order_by(decisions.c.id.desc()).limit(limit)
-        with self._reading() as connection:
+        with self._asking() as connection:
             return [_decision(row) for row in connection.execute(query)]
 
     def refused_reports(self, *, since: datetime | None = None, limit: int = 50) -> list[RefusedReport]:
         """Return the reports that were refused at or after `since`, newest first, at most `limit`."""
         query = _REFUSED.limit(limit) if since is None else _REFUSED.where(audit.c.at >= since).limit(limit)
-        with self._reading() as connection:
+        with self._asking() as connection:
             return [_refused(at, actor, detail) for at, actor, detail in connection.execute(query)]
 
     def last_event_id(self) -> int:
         """Return the number of the newest event, 0 before the first: where `events_after` starts to watch."""
-        with self._reading() as connection:
+        with self._asking() as connection:
             return connection.execute(select(func.max(events.c.id))).scalar() or 0
 
     def events_after(self, event_id: int, limit: int = 200) -> list[NotedEvent]:
@@ -106,7 +106,7 @@ class Stories(Room):
         PostgreSQL numbers events when they are written, not when they are committed: of two transactions at the same
         instant, the later to commit may be passed over. Stories and statistics miss nothing.
         """
-        with self._reading() as connection:
+        with self._asking() as connection:
             return [_event(row) for row in connection.execute(_EVENTS.where(events.c.id > event_id).limit(limit))]
 
 

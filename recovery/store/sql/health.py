@@ -11,7 +11,7 @@ from recovery.models import CheckState, Event, Sample, ServiceState
 from recovery.store.rules import later, newer_check, seen_before_start, seen_service, sweep_is_due
 from recovery.store.schema import check_states, samples, service_states, sweeps
 from recovery.store.sql.ledger import note
-from recovery.store.sql.room import Room, columns_of, dialect_insert, insert_all, load_all, values_of
+from recovery.store.sql.room import AnyConnection, Room, columns_of, dialect_insert, insert_all, load_all, values_of
 
 _CHECKS = select(*columns_of(CheckState, check_states)).where(check_states.c.service.in_(bindparam("of", expanding=True)))
 _ALL_SERVICES = select(*columns_of(ServiceState, service_states))
@@ -20,6 +20,7 @@ _SERVICES = (
     .order_by(service_states.c.service)  # everybody locks in the same order, so nobody waits in a circle
     .with_for_update()
 )
+_SERVICE = _ALL_SERVICES.where(service_states.c.service == bindparam("of")).with_for_update()
 _CLEAR = delete(check_states).where(check_states.c.service == bindparam("of"))
 _SWEPT = select(sweeps.c.at).where(sweeps.c.key == bindparam("of")).with_for_update()
 _SWEEP = update(sweeps).where(sweeps.c.key == bindparam("of"))
@@ -42,7 +43,7 @@ class SqlHealth(Room):
 
     def check_states(self, services: Collection[str]) -> dict[tuple[str, str], CheckState]:
         """Return the running verdicts of these services, by (service, check)."""
-        with self._reading() as connection:
+        with self._asking() as connection:
             rows = load_all(CheckState, connection.execute(_CHECKS, {"of": sorted(services)}))
         return {(row.service, row.check): row for row in rows}
 
@@ -64,7 +65,7 @@ class SqlHealth(Room):
         A service whose checks were seen before its last start keeps its state: the next sweep looks again.
         """
         names = sorted({state.service for state in checks} | {state.service for state in services})
-        with self._writing() as connection:
+        with self._composing() as connection:
             insert_samples(connection, samples)
             known = {row.service: row for row in load_all(ServiceState, connection.execute(_SERVICES, {"of": names}))}
             verdicts = load_all(CheckState, connection.execute(_CHECKS, {"of": names}))
@@ -76,7 +77,7 @@ class SqlHealth(Room):
             self._put(connection, fresh, seen)
             note(connection, (), events)
 
-    def _put(self, connection: Connection, checks: Sequence[CheckState], services: Sequence[ServiceState]) -> None:
+    def _put(self, connection: AnyConnection, checks: Sequence[CheckState], services: Sequence[ServiceState]) -> None:
         if services:
             rows = [values_of(state) for state in sorted(services, key=lambda state: state.service)]
             connection.execute(self._upsert(service_states), rows)
@@ -87,7 +88,7 @@ class SqlHealth(Room):
     def mark_started(self, service: str, at: datetime) -> None:
         """Note that a remedy (re)started `service`: `start_grace` counts from `at`, running verdicts of its checks are cleared."""
         with self._writing() as connection:
-            row = next(iter(load_all(ServiceState, connection.execute(_SERVICES, {"of": [service]}))), ServiceState(service))
+            row = next(iter(load_all(ServiceState, connection.execute(_SERVICE, {"of": service}))), ServiceState(service))
             self._put(connection, (), [replace(row, started_at=at if ahead(row.started_at, at) else later(row.started_at, at))])
             connection.execute(_CLEAR, {"of": service})
 

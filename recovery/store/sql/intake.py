@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, or_, select, update
+from sqlalchemy import bindparam, case, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from recovery.clocks import still_runs
@@ -16,7 +16,7 @@ from recovery.store.rules import is_quiet, later, merge_decision
 from recovery.store.schema import IS_CLOSED, IS_OPEN, failures, recoveries
 from recovery.store.sql.batch import OutrunError, failure_row, take_in
 from recovery.store.sql.ledger import count, note
-from recovery.store.sql.room import Room, columns_of, dialect_insert, load, load_all, values_of
+from recovery.store.sql.room import AnyConnection, Room, columns_of, dialect_insert, load, load_all, values_of
 
 BATCH_TRIES = 3
 """How often a batch starts again because another transaction committed one of its keys in between."""
@@ -107,7 +107,7 @@ class SqlIntake(Room):
         """Take a batch in, in one transaction: the same as `open_recovery` for each report in turn."""
         for tries_left in reversed(range(BATCH_TRIES)):
             try:
-                with self._writing() as connection:
+                with self._composing() as connection:
                     return take_in(connection, reports)
             except OutrunError:
                 if not tries_left:
@@ -117,8 +117,8 @@ class SqlIntake(Room):
     def latest_failure(self, recovery_id: str) -> Failure | None:
         """Return the newest failure that was merged into a recovery."""
         with self._reading() as connection:
-            row = connection.execute(_LATEST_FAILURE, {"of": recovery_id}).mappings().first()
-        return failure_of(row) if row is not None else None
+            row = connection.execute(_LATEST_FAILURE, {"of": recovery_id}).first()
+        return failure_of(row._asdict()) if row is not None else None
 
     def busy(self, now: datetime) -> dict[str, datetime | None]:
         """Return what needs no new report: services with an open recovery (None), and fingerprints that are quiet after `now`."""
@@ -134,7 +134,7 @@ class SqlIntake(Room):
 
     def _open(
         self,
-        connection: Connection,
+        connection: AnyConnection,
         recovery: Recovery,
         failure: Failure | None,
         decisions: Sequence[Decision],
@@ -152,7 +152,7 @@ class SqlIntake(Room):
         note(connection, decisions, events)
         return Accepted(Intake.OPENED, recovery)
 
-    def _insert(self, connection: Connection, recovery: Recovery) -> None:
+    def _insert(self, connection: AnyConnection, recovery: Recovery) -> None:
         row = {**values_of(recovery), "touched_at": recovery.created_at}
         try:
             inserted = connection.execute(_insert_open(connection.dialect.name), row).scalar()
@@ -161,7 +161,7 @@ class SqlIntake(Room):
         if inserted is None:
             raise OutrunError
 
-    def _merge(self, connection: Connection, failure: Failure, service: str, now: datetime) -> Recovery | None:
+    def _merge(self, connection: AnyConnection, failure: Failure, service: str, now: datetime) -> Recovery | None:
         """Merge into the open recovery of `service`, else into one that is quiet; return it as it is then."""
         news = {"seen": failure.occurred_at, "rank": failure.severity.rank, "severe": failure.severity}
         row = _one(connection, _MERGE_OPEN, of=service, **news)
@@ -174,7 +174,7 @@ class SqlIntake(Room):
             count(connection, merge_decision(row, failure, now))
         return row
 
-    def _add_failure(self, connection: Connection, recovery_id: str, failure: Failure) -> None:
+    def _add_failure(self, connection: AnyConnection, recovery_id: str, failure: Failure) -> None:
         if connection.execute(_insert_new(connection.dialect.name), failure_row(recovery_id, failure)).scalar() is None:
             raise _KnownError
 
@@ -190,6 +190,6 @@ def failure_of(row: Any) -> Failure:
     return Failure.model_validate({**{name: row[name] for name in Failure.model_fields}, "id": row["failure_id"]})
 
 
-def _one(connection: Connection, query: Any, **values: Any) -> Recovery | None:
+def _one(connection: AnyConnection, query: Any, **values: Any) -> Recovery | None:
     row = connection.execute(query, values).first()
     return load(Recovery, row) if row is not None else None

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import bindparam, select, update
 
 from recovery.models import Attempt, AttemptState, Event, Lease, Recovery, Step
 from recovery.store.rules import attempt_over, may_run
 from recovery.store.schema import IS_OPEN, attempts, recoveries, steps
 from recovery.store.sql.ledger import note
-from recovery.store.sql.room import Room, columns_of, load, load_all, require, values_of
+from recovery.store.sql.room import AnyConnection, Room, columns_of, load, load_all, require, values_of
 
 _RECOVERY = select(*columns_of(Recovery, recoveries)).where(recoveries.c.id == bindparam("of")).with_for_update()
 _ATTEMPT = select(*columns_of(Attempt, attempts)).where(attempts.c.recovery_id == bindparam("of"), attempts.c.number == bindparam("which"))
@@ -21,6 +21,7 @@ _ATTEMPTS_OF = (
     .order_by(attempts.c.created_at, attempts.c.recovery_id, attempts.c.number)
 )
 _STEPS = select(*columns_of(Step, steps)).where(steps.c.recovery_id == bindparam("of")).order_by(steps.c.attempt, steps.c.position)
+_STEPS_OF = _STEPS.where(steps.c.attempt == bindparam("which"))
 _WAKE = (
     update(recoveries)
     .where(recoveries.c.id == bindparam("of"), IS_OPEN)
@@ -43,9 +44,9 @@ class SqlJournal(Room):
 
     def steps(self, recovery_id: str, attempt: int | None = None) -> list[Step]:
         """Return the journal of a recovery (or of one attempt), in order."""
-        query = _STEPS if attempt is None else _STEPS.where(steps.c.attempt == attempt)
+        query, which = (_STEPS, {}) if attempt is None else (_STEPS_OF, {"which": attempt})
         with self._reading() as connection:
-            return load_all(Step, connection.execute(query, {"of": recovery_id}))
+            return load_all(Step, connection.execute(query, {"of": recovery_id, **which}))
 
     def begin_attempt(self, lease: Lease, number: int, now: datetime) -> Attempt:
         """Mark the attempt as running under `lease`; raises `LeaseLost`, also when there is nothing left to run."""
@@ -78,6 +79,6 @@ class SqlJournal(Room):
             note(connection, (), events)
 
     @staticmethod
-    def _wake(connection: Connection, recovery_id: str, when: datetime, now: datetime) -> None:
+    def _wake(connection: AnyConnection, recovery_id: str, when: datetime, now: datetime) -> None:
         """Make an open recovery due; its version rises, so that nobody decides on what was read before."""
         connection.execute(_WAKE, {"of": recovery_id, "when": when, "now": now})

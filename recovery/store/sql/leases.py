@@ -4,13 +4,13 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, or_, select, update
+from sqlalchemy import bindparam, or_, select, update
 
 from recovery.clocks import still_runs
 from recovery.models import Lease
 from recovery.store.rules import lease_lost
 from recovery.store.schema import leases
-from recovery.store.sql.room import Room, changed, columns_of, dialect_insert, load, load_all
+from recovery.store.sql.room import AnyConnection, Room, changed, columns_of, dialect_insert, load, load_all
 
 _MINE = (leases.c.service == bindparam("of")) & (leases.c.fence == bindparam("mine")) & leases.c.holder.is_not(None)
 _RENEW = update(leases).where(_MINE)
@@ -76,7 +76,7 @@ class SqlLeases(Room):
             return load_all(Lease, connection.execute(_LEASES))
 
 
-def _is_implausible(connection: Connection, service: str, now: datetime) -> bool:
+def _is_implausible(connection: AnyConnection, service: str, now: datetime) -> bool:
     """Say whether the claim on `service` was made by a clock that has been set back since; locks its row."""
     row = connection.execute(_HELD, {"of": service}).first()
     return row is not None and not still_runs(row.until - timedelta(seconds=row.seconds), row.until, now)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from recovery.clocks import SKEW
 from recovery.models import Choice, Decision, Event, JsonObject
@@ -13,7 +13,7 @@ from recovery.ports import Refusal
 from recovery.store.refusals import ACTION, WINDOW, key_of, tally
 from recovery.store.rules import by_service, repeat_key
 from recovery.store.schema import audit, decisions, events
-from recovery.store.sql.room import Room, insert_all, values_of
+from recovery.store.sql.room import AnyConnection, Room, insert_all, inserted, values_of
 
 _NEWEST = (
     select(decisions.c.id, decisions.c.repeat_key)
@@ -61,7 +61,7 @@ class SqlLedger(Room):
     def audit(self, action: str, actor: str, detail: JsonObject, at: datetime) -> None:
         """Append one row to the audit trail."""
         with self._writing() as connection:
-            connection.execute(insert(audit), {"action": action, "actor": actor, "detail": detail, "at": at})
+            connection.execute(inserted(audit), {"action": action, "actor": actor, "detail": detail, "at": at})
 
     def refuse(self, refusals: Sequence[Refusal]) -> None:
         """Note reports that were not taken in; equal ones within a minute count up one row."""
@@ -76,10 +76,10 @@ class SqlLedger(Room):
                 if key in rows:
                     connection.execute(_REFUSED_AGAIN, {"row": rows[key], "detail": detail})
                 else:
-                    connection.execute(insert(audit), {"action": ACTION, "actor": key[0], "detail": detail, "at": now})
+                    connection.execute(inserted(audit), {"action": ACTION, "actor": key[0], "detail": detail, "at": now})
 
 
-def note(connection: Connection, made: Sequence[Decision], happened: Sequence[Event]) -> bool:
+def note(connection: AnyConnection, made: Sequence[Decision], happened: Sequence[Event]) -> bool:
     """Add decisions and events to the running transaction; return whether any decision was new.
 
     Decisions that repeat the newest of their service only count up.
@@ -96,12 +96,12 @@ def note(connection: Connection, made: Sequence[Decision], happened: Sequence[Ev
     return new
 
 
-def count(connection: Connection, decision: Decision) -> None:
+def count(connection: AnyConnection, decision: Decision) -> None:
     """Count a merge up if its recovery has one for the same fingerprint, else record it."""
     key = repeat_key(decision)
     again = {"of_recovery": decision.recovery_id, "key": key, "times": 1, "made_at": decision.at, "again_at": decision.until}
     if not connection.execute(_COUNT_SAME, again).rowcount:
-        connection.execute(insert(decisions), _row(decision, key))
+        connection.execute(inserted(decisions), _row(decision, key))
 
 
 @dataclass(slots=True)

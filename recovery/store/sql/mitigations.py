@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, bindparam, delete, select
+from sqlalchemy import bindparam, delete, select
 
 from recovery.models import Event, Mitigation
 from recovery.store.schema import mitigations
 from recovery.store.sql.ledger import note
-from recovery.store.sql.room import Room, changed, columns_of, load_all, upsert, values_of
+from recovery.store.sql.room import AnyConnection, Room, changed, columns_of, load_all, upsert, values_of
 
 _ALL = select(*columns_of(Mitigation, mitigations)).order_by(mitigations.c.service, mitigations.c.strategy)
 _LIFT = delete(mitigations).where(mitigations.c.service == bindparam("of"), mitigations.c.strategy == bindparam("by"))
@@ -32,11 +32,11 @@ class SqlMitigations(Room):
         return ended
 
 
-def put(connection: Connection, mitigation: Mitigation) -> None:
+def put(connection: AnyConnection, mitigation: Mitigation) -> None:
     """Put a remedy in place, instead of one of the same service and strategy."""
     connection.execute(upsert(connection.dialect.name, mitigations), values_of(mitigation))
 
 
-def lift(connection: Connection, mitigation: Mitigation) -> None:
+def lift(connection: AnyConnection, mitigation: Mitigation) -> None:
     """Remove a remedy, whoever put it there."""
     connection.execute(_LIFT, {"of": mitigation.service, "by": mitigation.strategy})

@@ -6,14 +6,14 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, or_, select, update
+from sqlalchemy import bindparam, delete, or_, select, update
 
 from recovery.models import Answer, Approval, Basis, Event, JsonObject, Pulse, Silence
 from recovery.store.rules import PREFIX_LENGTH, PULSE_BACK, answered
 from recovery.store.schema import IS_OPEN, approvals, bases, pulses, recoveries, silences
 from recovery.store.sql.ledger import note
 from recovery.store.sql.load import wake, wake_all
-from recovery.store.sql.room import Room, columns_of, dialect_insert, load, load_all, values_of
+from recovery.store.sql.room import AnyConnection, Room, columns_of, dialect_insert, load, load_all, values_of
 
 _APPROVAL = select(*columns_of(Approval, approvals)).where(approvals.c.recovery_id == bindparam("of"))
 _OPEN_QUESTION = (
@@ -118,6 +118,6 @@ class SqlPolicy(Room):
             return connection.execute(_FORGET, {"before": before}).rowcount
 
 
-def _silences(connection: Connection, now: datetime) -> list[Silence]:
+def _silences(connection: AnyConnection, now: datetime) -> list[Silence]:
     rows = load_all(Silence, connection.execute(_SILENCES, {"now": now}))
     return [replace(row, services=tuple(row.services)) for row in rows]

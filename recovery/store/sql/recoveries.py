@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
+from sqlalchemy import bindparam, func, or_, select, update
 
 from recovery.clocks import SKEW
 from recovery.models import Approval, Attempt, Basis, Decision, Event, Mitigation, Quota, Recovery
@@ -13,7 +13,7 @@ from recovery.store.schema import IS_OPEN, approvals, attempts, bases, recoverie
 from recovery.store.sql.ledger import note
 from recovery.store.sql.load import URGENCY, allows
 from recovery.store.sql.mitigations import lift, put
-from recovery.store.sql.room import Room, columns_of, load, load_all, values_of
+from recovery.store.sql.room import AnyConnection, Room, columns_of, inserted, load, load_all, values_of
 
 _ROW = columns_of(Recovery, recoveries)
 _RECOVERY = select(*_ROW)
@@ -52,7 +52,7 @@ class SqlRecoveries(Room):
             exact = _one(connection, _BY_ID, of=recovery_id)
             if exact is not None or len(recovery_id) < PREFIX_LENGTH:
                 return exact
-            matches = connection.execute(_BY_PREFIX, {"length": len(recovery_id), "prefix": recovery_id}).scalars().all()
+            matches = connection.execute(_BY_PREFIX, {"length": len(recovery_id), "prefix": recovery_id}).scalars()
             return _one(connection, _BY_ID, of=matches[0]) if len(matches) == 1 else None
 
     def open_recovery_of(self, service: str) -> Recovery | None:
@@ -106,7 +106,7 @@ class SqlRecoveries(Room):
                 connection.execute(self._upsert(approvals), values_of(approval))
             news = note(connection, decisions, events)
             if basis is not None and (news or not decisions):
-                connection.execute(insert(bases), {**values_of(basis), "decisions": list(basis.decisions)})
+                connection.execute(inserted(bases), {**values_of(basis), "decisions": list(basis.decisions)})
             return result
 
     def request_cancel(self, recovery_id: str, reason: str, now: datetime) -> Recovery | None:
@@ -115,7 +115,7 @@ class SqlRecoveries(Room):
             return _one(connection, _CANCEL, of=recovery_id, why=reason, now=now)
 
     @staticmethod
-    def _set(connection: Connection, row: Recovery, result: Recovery, now: datetime | None) -> None:
+    def _set(connection: AnyConnection, row: Recovery, result: Recovery, now: datetime | None) -> None:
         """Write what changed: the plan is large and never does."""
         old = values_of(row)
         news = {name: value for name, value in values_of(result).items() if value != old[name]}
@@ -126,6 +126,6 @@ class SqlRecoveries(Room):
         connection.execute(_SET, {"of": row.id, **news})
 
 
-def _one(connection: Connection, query: Any, **values: Any) -> Recovery | None:
+def _one(connection: AnyConnection, query: Any, **values: Any) -> Recovery | None:
     row = connection.execute(query, values).first()
     return load(Recovery, row) if row is not None else None

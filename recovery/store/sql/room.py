@@ -1,19 +1,23 @@
 """What every part of the SQL store shares: transactions, upserts, and moving rows in and out of frozen data."""
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from sqlalchemy import Connection, Engine, Executable, Row, Table, bindparam, insert, select
+from sqlalchemy import Connection, Engine, Table, bindparam, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from recovery.models import Lease
 from recovery.store import schema
+from recovery.store.direct import DirectConnection, transaction
 from recovery.store.engine import READS, translated
 from recovery.store.rules import lease_lost
 
 T = TypeVar("T")
+AnyConnection = Connection | DirectConnection
+"""What runs statements within one transaction."""
 
 
 class Data(Protocol):
@@ -30,6 +34,9 @@ _FENCE = (
 class Room:
     """One port of the store on a database.
 
+    Statements that are written once go directly to the driver; those whose text depends on values need SQLAlchemy's own
+    connection (`_composing`, `_asking`).
+
     Args:
         engine: from `open_engine`.
     """
@@ -37,22 +44,51 @@ class Room:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._reader = engine.execution_options(**{READS: True})
+        self._shared = threading.local()
+        on_sqlite = engine.dialect.name == "sqlite"  # where nothing begins by itself
+        self._begin_reading = "BEGIN" if on_sqlite else None
+        self._begin_writing = "BEGIN IMMEDIATE" if on_sqlite else None
 
     @contextmanager
-    def _writing(self) -> Iterator[Connection]:
+    def _composing(self) -> Iterator[Connection]:
         with translated(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
-    def _reading(self) -> Iterator[Connection]:
+    def _asking(self) -> Iterator[Connection]:
         with translated(), self._reader.begin() as connection:
             yield connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[DirectConnection]:
+        with translated(), transaction(self._engine, self._begin_writing) as connection:
+            yield connection
+
+    @contextmanager
+    def _reading(self) -> Iterator[DirectConnection]:
+        shared: DirectConnection | None = getattr(self._shared, "connection", None)
+        if shared is not None:
+            yield shared
+        else:
+            with translated(), transaction(self._engine, self._begin_reading) as connection:
+                yield connection
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Let what this thread reads within the block share one transaction."""
+        with self._reading() as connection:
+            before = getattr(self._shared, "connection", None)
+            self._shared.connection = connection
+            try:
+                yield
+            finally:
+                self._shared.connection = before
 
     def _upsert(self, table: Table) -> Any:
         return upsert(self._engine.dialect.name, table)
 
 
-def require(connection: Connection, lease: Lease) -> None:
+def require(connection: AnyConnection, lease: Lease) -> None:
     """Raise `LeaseLost` unless `lease` is the newest of its service, and keep it so until the transaction ends."""
     newest = connection.execute(_FENCE, {"of": lease.service}).scalar()
     if newest != lease.fence:
@@ -66,6 +102,12 @@ def upsert(dialect: str, table: Table) -> Any:
     statement: Any = dialect_insert(dialect, table)
     rest = {column.name: statement.excluded[column.name] for column in table.columns if column.name not in keys}
     return statement.on_conflict_do_update(index_elements=keys, set_=rest)
+
+
+@cache
+def inserted(table: Table) -> Any:
+    """Return the statement that inserts a row of `table`."""
+    return insert(table)
 
 
 def dialect_insert(dialect: str, table: Table) -> Any:
@@ -88,17 +130,17 @@ def load(kind: Callable[..., T], row: Sequence[Any]) -> T:
     return kind(*row)
 
 
-def load_all(kind: Callable[..., T], rows: Iterable[Row[Any]]) -> list[T]:
+def load_all(kind: Callable[..., T], rows: Iterable[Sequence[Any]]) -> list[T]:
     """Return one `kind` per row."""
     return [load(kind, row) for row in rows]
 
 
-def insert_all(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+def insert_all(connection: AnyConnection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
     """Insert the rows, if there are any."""
     if rows:
-        connection.execute(insert(table), rows)
+        connection.execute(inserted(table), rows)
 
 
-def changed(connection: Connection, statement: Executable, **values: Any) -> bool:
+def changed(connection: AnyConnection, statement: Any, **values: Any) -> bool:
     """Run a conditional update or delete and say whether it changed a row."""
-    return connection.execute(statement, values or None).rowcount == 1
+    return bool(connection.execute(statement, values or None).rowcount == 1)
