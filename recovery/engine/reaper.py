@@ -67,10 +67,10 @@ class Reaper:
         return directives
 
     def _put_off(self, recovery_id: str, now: datetime) -> None:
-        """Look at a recovery that breaks less often, so that a crowd of them starves nobody."""
+        """Look at a recovery that breaks less often, and let it stand in nobody's way, so that a crowd of them starves nobody."""
         recovery = self._store.recovery(recovery_id)
         if recovery is not None and recovery.state.is_open:
-            self._store.transition(recovery, replace(recovery, due_at=now + BROKEN_PAUSE), now=now)
+            self._store.transition(recovery, replace(recovery, due_at=now + BROKEN_PAUSE, held_by=""), now=now)
 
     def _hand_out_room(self, now: datetime) -> None:
         """Wake the most urgent of those that the budget holds, as many as it has room for; the rest costs nothing."""

@@ -1,18 +1,19 @@
 """The fleet as a whole: how much is recovered at once, in which order, and what a storm changes."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from recovery.decide import budget
 from recovery.decide.budget import storm_from
-from recovery.models import Choice, Kind, Load, RecoveryState, Severity
+from recovery.models import Choice, Kind, Load, Recovery, RecoveryState, Severity
 from recovery.ports import Execute, Wait
 from tests.world import World
 
 PATIENCE = 3_000
 """Ticks in which everything must be worked off."""
+SEVERITIES = {"web": "high", "svc-0000": "critical", "svc-0001": "high"}
 
 
 def fleet_of(size: int, **platform: object) -> tuple[World, list[str]]:
@@ -94,6 +95,44 @@ def test_the_budget_goes_to_the_most_severe_then_to_the_oldest() -> None:
 
     assert crew.most == 1
     assert crew.begun == [names[place] for place in (3, 1, 4, 2, 5)], "the first one began when it was reported, and nothing waited"
+
+
+def test_a_recovery_that_was_held_between_two_attempts_does_not_wait_for_its_own_beginning() -> None:
+    world = World("restart", "reload", cooldown={"restart": 0, "reload": 60}, platform={"budget": {"per_window": 1}})
+    world.cooldowns.acquire("web", "reload", "somebody else", 20)
+    world.healthy = False
+    recovery_id = world.report()
+    world.execute(world.advance(recovery_id))
+    world.advance(recovery_id)
+    held_by = world.recovery(recovery_id).held_by
+
+    world.later(21)
+    (second,) = world.reaper.tick()
+
+    assert held_by == "cooldown"
+    assert isinstance(second, Execute), "one may begin per hour, and this one did"
+
+
+def test_one_that_breaks_whenever_it_is_looked_at_keeps_nobody_from_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, _names = fleet_of(4)
+    at_work, broken, waiting = (world.report(service=name, severity=severe) for name, severe in SEVERITIES.items())
+    for recovery_id in (at_work, broken, waiting):
+        world.advance(recovery_id)
+    judge = world.coordinator._next
+
+    def breaks(recovery: Recovery, now: datetime) -> object:
+        if recovery.id == broken:
+            raise KeyError("whatever")
+        return judge(recovery, now)
+
+    monkeypatch.setattr(world.coordinator, "_next", breaks)
+    world.desk.cancel(at_work)
+    begun: list[str] = []
+    for _ in range(5):
+        world.later(1)
+        begun += [found.recovery_id for found in world.reaper.tick() if isinstance(found, Execute)]
+
+    assert begun == [waiting]
 
 
 def test_what_waits_for_the_budget_costs_the_tick_nothing() -> None:

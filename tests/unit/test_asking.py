@@ -77,6 +77,17 @@ def test_a_no_cancels_it_with_who_and_why() -> None:
     assert world.report() == recovery_id, "who said no is not asked again a minute later"
 
 
+def test_after_a_late_no_the_same_failure_does_not_ask_again_at_once() -> None:
+    world, recovery_id = asking()
+    world.later(899)
+    answer(world, recovery_id, Answer.REJECTED)
+    world.later(5)  # the platform was away, and the question would have lapsed by now
+    world.reaper.tick()
+
+    assert world.recovery(recovery_id).state is RecoveryState.CANCELLED
+    assert world.report() == recovery_id
+
+
 def test_a_question_that_nobody_answers_lapses_and_calls_for_a_person() -> None:
     world, recovery_id = asking()
 

@@ -11,7 +11,7 @@ from recovery.config.fleet import Fleet, MaintenanceDeclaration, PlatformDeclara
 from recovery.decide.facts import Facts
 from recovery.decide.guards import SERVICE_GUARDS, START_GUARDS, STRATEGY_GUARDS
 from recovery.decide.guards.holding import action_budget, approval, blind, dependency_down, flapping, kill_switch, silenced
-from recovery.decide.guards.leaving import autonomy, dry_run, rejected, severity_policy, unmanaged
+from recovery.decide.guards.leaving import autonomy, dry_run, rejected, severity_policy, unmanaged, unrecoverable
 from recovery.decide.guards.remedies import attempt_cap, cooldown, ineffective
 from recovery.models import (
     Action,
@@ -20,6 +20,7 @@ from recovery.models import (
     AttemptState,
     Autonomy,
     Choice,
+    Failure,
     Kind,
     Load,
     Outcome,
@@ -202,7 +203,7 @@ def test_a_declared_maintenance_window_holds_and_is_looked_at_again_because_the_
 
 
 def test_a_flapping_service_is_held_with_its_rate() -> None:
-    seen = facts()
+    seen = facts(service={"checks": [{"name": "http", "type": "http"}]})
 
     verdict = flapping(replace(seen, state=ServiceState("shop", flapping=True, change_rate=42.0)))
 
@@ -210,6 +211,26 @@ def test_a_flapping_service_is_held_with_its_rate() -> None:
     assert verdict.choice is Choice.DELAY
     assert verdict.numbers == {"change_rate": 42.0, "flap_high": 30.0, "flap_low": 25.0}
     assert flapping(replace(seen, state=ServiceState("shop", change_rate=42.0))) is None
+
+
+def test_a_service_that_lost_its_checks_while_it_flapped_is_not_held_for_ever() -> None:
+    assert flapping(facts(state=ServiceState("shop", flapping=True, change_rate=42.0))) is None
+
+
+@pytest.mark.parametrize("kind", [SilenceKind.SILENCE, SilenceKind.DEPLOY, SilenceKind.KILL_SWITCH])
+def test_whatever_people_may_lift_is_looked_at_again_long_before_its_end(kind: SilenceKind) -> None:
+    verdict = (kill_switch if kind is SilenceKind.KILL_SWITCH else silenced)(facts(silences=[silence(kind, 9_000)]))
+
+    assert verdict
+    assert verdict.until == at(9_000)
+    assert verdict.look_at(NOW) == NOW + timedelta(seconds=60)
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_only_what_nobody_asked_for_stops_at_a_failure_that_no_recovery_can_mend(kind: Kind) -> None:
+    hopeless = Failure(service="shop", recoverable=False)
+
+    assert (unrecoverable(facts(kind=kind, failure=hopeless)) is not None) is (kind is Kind.AUTOMATIC)
 
 
 def test_the_farthest_root_that_is_down_is_named_first() -> None:

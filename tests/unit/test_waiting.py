@@ -1,6 +1,7 @@
 """What holds a recovery, what lets it go on, and what it finds then: everything is judged anew when a wait is over."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,24 @@ def test_what_is_lifted_early_lets_go_at_once(kind: SilenceKind) -> None:
 
     world.later(1)
     world.store.lift_silence(silence.id, "bob", world.now)
+
+    assert [type(found) for found in world.reaper.tick()] == [Execute]
+
+
+def test_a_silence_that_is_lifted_in_the_moment_of_the_decision_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World("restart")
+    deploy = world.silence(SilenceKind.DEPLOY, HOUR)
+    recovery_id = world.report()
+    transition = world.store.transition
+
+    def lifted_just_before(*args: Any, **kwargs: Any) -> Any:
+        world.store.lift_silence(deploy.id, "ci", world.now)
+        return transition(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store, "transition", lifted_just_before)
+        world.advance(recovery_id)
+    world.later(60)
 
     assert [type(found) for found in world.reaper.tick()] == [Execute]
 

@@ -24,7 +24,7 @@ from recovery.models import (
 SOON = timedelta(seconds=1)
 """How soon to look again at what the next sweep may change."""
 LATER = timedelta(seconds=60)
-"""How soon to look again at what a person ends, who wakes the recovery then, or at a window that the file may lose."""
+"""How soon to look again at what may end early: a person lifts it, perhaps in the moment of this look, or the file loses the window."""
 BUDGET_RECHECK = timedelta(seconds=30)
 """The tick wakes what the budget holds as soon as there is room, so this is only a net below."""
 QUESTION_RECHECK = timedelta(seconds=10)
@@ -58,6 +58,8 @@ def flapping(facts: Facts) -> Verdict | None:
     """Hold a service that goes up and down too often: acting in the middle of it makes it worse."""
     state = facts.state
     if facts.recovery.kind is not Kind.AUTOMATIC or state is None or not state.flapping:
+        return None
+    if not facts.service.checks:  # it lost them while it flapped, and nothing could ever say that it has settled
         return None
     platform = facts.fleet.platform
     rate = f"its health changed at a rate of {state.change_rate:.1f} %"
@@ -128,12 +130,18 @@ def action_budget(facts: Facts, _planned: PlannedAttempt) -> Verdict | None:
         mode = f"storm: {load.open} of {len(facts.fleet.services)} services are sick; " if storm else ""
         reason = f"{mode}{load.in_progress} {'is' if load.in_progress == 1 else 'are'} being recovered, {most} may be at once{waiting}"
         return Verdict(Choice.DELAY, budget.BUDGET, reason, None, numbers, again=BUDGET_RECHECK)
-    if per_window is None or load.begun + load.ahead < per_window:
+    begun, window = _others_begun(facts), facts.fleet.platform.budget.window
+    if per_window is None or begun + load.ahead < per_window:
         return None
-    window = facts.fleet.platform.budget.window
-    reason = f"{load.begun} recoveries began within {window:g} s, {per_window} may{waiting}"
-    begun: JsonObject = {"begun": load.begun, "per_window": per_window, "window": window}
-    return Verdict(Choice.DELAY, budget.BUDGET, reason, None, numbers | begun, again=BUDGET_RECHECK)
+    reason = f"{begun} others began within {window:g} s, {per_window} may{waiting}"
+    limits: JsonObject = {"begun": begun, "per_window": per_window, "window": window}
+    return Verdict(Choice.DELAY, budget.BUDGET, reason, None, numbers | limits, again=BUDGET_RECHECK)
+
+
+def _others_begun(facts: Facts) -> int:
+    """Return how many other recoveries began within the window; one that was held between two attempts is among those counted."""
+    since, began = facts.now - timedelta(seconds=facts.fleet.platform.budget.window), facts.recovery.started_at
+    return facts.load.begun - (began is not None and began >= since)
 
 
 def _in_force(facts: Facts) -> list[Silence]:
@@ -147,8 +155,7 @@ def _silence_verdict(on: list[Silence]) -> Verdict:
     until = f"until {last.until:%Y-%m-%d %H:%M:%S} UTC" if last.until else "until somebody lifts it"
     reason = f"{str(last.kind).replace('_', ' ')} by {last.author}, {until}: {last.reason or 'no reason given'}"
     numbers: JsonObject = {"silence": last.id, "by": last.author, "since": last.since.isoformat(), "in_force": len(on)}
-    may_go_early = last.until is None or last.kind is SilenceKind.MAINTENANCE
-    return Verdict(Choice.DELAY, str(last.kind), reason, last.until, numbers, again=LATER if may_go_early else None)
+    return Verdict(Choice.DELAY, str(last.kind), reason, last.until, numbers, again=LATER)
 
 
 def _ends(silence: Silence) -> tuple[bool, datetime, str]:

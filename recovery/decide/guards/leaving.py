@@ -33,8 +33,8 @@ def unmanaged(facts: Facts) -> Verdict | None:
 
 
 def unrecoverable(facts: Facts) -> Verdict | None:
-    """Leave failures alone whose reporter says that no recovery can help."""
-    if facts.failure is None or facts.failure.recoverable:
+    """Leave failures alone whose reporter says that no recovery can help; who asks for one by hand knows better."""
+    if facts.recovery.kind is not Kind.AUTOMATIC or facts.failure is None or facts.failure.recoverable:
         return None
     return Verdict(Choice.SUPPRESS, "unrecoverable", f"{facts.failure.source} reported this failure as not recoverable")
 
