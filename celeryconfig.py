@@ -25,7 +25,7 @@ broker_transport_options = (
         "socket_connect_timeout": 3,
         "socket_keepalive": True,
         "health_check_interval": 10,  # notices a half-open connection
-        "priority_steps": list(range(10)),  # one list per priority; 0 is the most urgent
+        "priority_steps": [0],  # one list per queue: else others' messages, which are the most urgent, go before ours in all queues
         "global_keyprefix": "recovery:celery:",  # one Redis can serve several programs
         "client_name": "recovery",
     }
@@ -45,7 +45,6 @@ task_queues = tuple(  # each with its own exchange: else they would share one ex
 )
 task_create_missing_queues = False  # a mistyped queue is an error, not a queue that nobody reads
 task_default_queue = "maintenance"
-task_default_priority = None if _rabbit else 6  # on Redis a task without priority would be the most urgent of all
 task_routes = {
     "recovery.*": {"queue": "failures"},
     "health.*": {"queue": "health"},

@@ -15,6 +15,9 @@ from workers.wiring import platform
 
 logger = get_logger(__name__)
 
+OWN_QUEUE = "maintenance"
+"""Takes the platform's own reports and the requests of its command line, so that a flood of others' in `failures` is not in their way."""
+
 NOT_SENT = (KombuError, RedisError, OSError, *Rabbit.connection_errors, *Rabbit.channel_errors)
 """What the brokers' libraries raise when a message did not get through."""
 
@@ -44,7 +47,7 @@ def hard_limit(service: str) -> float:
 def report(failure: Failure) -> None:
     """Send a failure to the intake; a lost one is reported again by the next sweep."""
     shown = {"service": failure.service, "category": failure.category.value, "message": failure.message[:200]}
-    send("recovery.report_failure", failure.model_dump(mode="json"), queue="failures", kwargsrepr=repr(shown), ignore_result=True)
+    send("recovery.report_failure", failure.model_dump(mode="json"), queue=OWN_QUEUE, kwargsrepr=repr(shown), ignore_result=True)
 
 
 def send(name: str, kwargs: dict[str, Any], **options: Any) -> bool:

@@ -32,7 +32,9 @@ NOISE = {
     "celery.app.base": ("Direct exchanges are not supported",),  # see workers/consumer.py
     "celery.worker.consumer.mingle": ("mingle:",),
     "celery.worker.consumer.gossip": ("missed heartbeat", "sync with"),
+    "celery.worker.autoscale": ("Scaling",),
     "celery.worker.pidbox": ("pidbox:",),
+    "celery.worker.request": ("Discarding revoked task",),  # ticks and sweeps that an outage has made too late
     "py.warnings": ("CPendingDeprecationWarning",),  # what a later Celery will do is no matter of this one
     "flower.command": ("Registered tasks", "detected, shutting down"),
     "flower.inspector": ("Inspect method",),  # warns of every worker that does not answer within a second

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import kombu
 from billiard import current_process
 from celery.signals import beat_init, worker_init, worker_process_init
 from celery.utils.log import get_logger
@@ -26,8 +25,7 @@ enlist()
 def _prepare_worker(**_signal: Any) -> None:
     settings = Settings()
     find_embedded_broker(settings)
-    if kombu.__version__ == resilience.GUARDED_VERSION:
-        resilience.guard_closed_channels()
+    resilience.guard()
     _prepare_database(settings)
 
 

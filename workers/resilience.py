@@ -1,11 +1,14 @@
-"""Two repairs of Celery's Redis transport: a guard against a worker exit in kombu 5.7.0, and messages that stay claimed while work goes on.
+"""Three repairs of Celery's Redis transport: guards against two exits of a worker, and messages that stay claimed while work goes on.
 
-The guard: when Redis restarts under an unacknowledged message, kombu 5.7.0 asks a closed channel for its connection
-parameters, raises an `AttributeError` that nobody takes for a connection error, and the worker exits. The heartbeat:
-the transport counts the visibility timeout from delivery and nothing extends it, so a long or waiting task is run twice.
+Closed channels: when Redis restarts under an unacknowledged message, kombu 5.7.0 asks a closed channel for its connection
+parameters, raises an `AttributeError` that nobody takes for a connection error, and the worker exits. Unreadable messages: so it
+does at whatever lies in a queue's list and is no message of kombu's. The heartbeat: the transport counts the visibility timeout from
+delivery and nothing extends it, so a long or waiting task is run twice.
 """
 
+import json
 import time
+from queue import Empty
 from typing import Any
 
 import kombu
@@ -17,14 +20,22 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 logger = get_logger(__name__)
 
 GUARDED_VERSION = "5.7.0"
-"""The only kombu version that has the fault the guard mends."""
+"""The only kombu version that has the fault of closed channels."""
+SHOWN = 200
+"""Characters of an unreadable message that the log repeats."""
 
 
 def install(app: Celery) -> None:
-    """Put both repairs into `app` (the guard only where it is needed)."""
+    """Put all repairs into `app`."""
+    guard()
+    app.steps["consumer"].add(VisibilityHeartbeat)
+
+
+def guard() -> None:
+    """Put both guards into this process, that of closed channels only where it is needed."""
     if kombu.__version__ == GUARDED_VERSION:
         guard_closed_channels()
-    app.steps["consumer"].add(VisibilityHeartbeat)
+    guard_unreadable_messages()
 
 
 def guard_closed_channels() -> None:
@@ -48,6 +59,43 @@ def guard_closed_channels() -> None:
 
     _connparams.guarded = True  # type: ignore[attr-defined]
     Channel._connparams = _connparams  # noqa: SLF001
+
+
+def guard_unreadable_messages() -> None:
+    """Let a worker drop what is no message, with a line in the log, and go on; what waits for a message is in the database."""
+    from kombu.transport.redis import Channel, Transport
+
+    read, deliver = Channel._brpop_read, Transport._deliver  # noqa: SLF001 - there is no public place to mend this
+    if getattr(read, "guarded", False):
+        return
+
+    def _brpop_read(channel: Any, **options: Any) -> bool:
+        try:
+            return bool(read(channel, **options))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            logger.error("dropped what is no message, from one of the queues %s: %s", ", ".join(sorted(channel.active_queues)), error)  # noqa: TRY400
+            raise Empty from None
+
+    def _deliver(transport: Any, message: Any, queue: str) -> None:
+        if _is_message(message):
+            deliver(transport, message, queue)
+        else:
+            logger.error("dropped what is no message, from the queue %s: %.*s", queue, SHOWN, message)
+
+    _brpop_read.guarded = True  # type: ignore[attr-defined]
+    Channel._brpop_read, Transport._deliver = _brpop_read, _deliver  # noqa: SLF001
+
+
+def _is_message(found: Any) -> bool:
+    """Say whether it has what kombu reads before it asks the tasks."""
+    properties = found.get("properties") if isinstance(found, dict) else None
+    return (
+        isinstance(properties, dict)
+        and isinstance(properties.get("delivery_tag"), str)
+        and isinstance(properties.get("delivery_info"), dict)
+        and isinstance(found.get("headers") or {}, dict)
+        and isinstance(found.get("body") or "", str)
+    )
 
 
 class VisibilityHeartbeat(bootsteps.StartStopStep):

@@ -91,12 +91,18 @@ def ask(task: str, kwargs: dict[str, Any]) -> dict[str, Any]:
     """
     from celery.exceptions import TimeoutError as NoAnswer
 
+    from recovery.errors import StoreUnavailable
+    from recovery.settings import redact
     from workers.celery import app
     from workers.cli.edge import UNREACHABLE, Refusal
+    from workers.dispatch import NOT_SENT, OWN_QUEUE
 
     require_broker(app)
     task_id = new_id()
-    app.send_task(task, kwargs=kwargs, task_id=task_id, queue="failures", retry=False, ignore_result=False)
+    try:
+        app.send_task(task, kwargs=kwargs, task_id=task_id, queue=OWN_QUEUE, retry=False, ignore_result=False)
+    except NOT_SENT as error:
+        raise StoreUnavailable(f"the broker {redact(app.conf.broker_url)} did not take the message ({_first_line(error)})") from error
     try:
         answer: dict[str, Any] = app.AsyncResult(task_id).get(timeout=ANSWER_TIMEOUT, interval=0.05)
     except NoAnswer:
@@ -116,15 +122,20 @@ def require_broker(app: Any) -> None:
     url = app.conf.broker_url
     try:
         with app.connection_for_write(connect_timeout=BROKER_TIMEOUT) as connection:
-            connection.transport_options = {**connection.transport_options, "socket_connect_timeout": BROKER_TIMEOUT}
+            patience = {"socket_connect_timeout": BROKER_TIMEOUT, "socket_timeout": BROKER_TIMEOUT}
+            connection.transport_options = {**connection.transport_options, **patience}
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=BROKER_TIMEOUT)
             connection.default_channel  # noqa: B018 - the Redis transport connects only here
     except Exception as error:
-        cause = str(error).strip().splitlines()
         raise StoreUnavailable(
-            f"the broker {redact(url)} does not answer ({cause[0] if cause else type(error).__name__}); "
-            "start the platform with `recovery up`, or set RECOVERY_BROKER_URL"
+            f"the broker {redact(url)} does not answer ({_first_line(error)}); "
+            "start the platform with `recovery up`, or set RECOVERY_BROKER_URL; `recovery emergency SERVICE` does without it"
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def accepted(answer: dict[str, Any]) -> list[str]:

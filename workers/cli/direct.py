@@ -56,7 +56,7 @@ def nudge(recovery_ids: Iterable[str]) -> bool:
     """
     from workers.celery import app
     from workers.cli.act import require_broker
-    from workers.dispatch import send
+    from workers.dispatch import OWN_QUEUE, send
 
     chosen = list(recovery_ids)[:MOST_NUDGES]
     if not chosen:
@@ -65,5 +65,5 @@ def nudge(recovery_ids: Iterable[str]) -> bool:
         require_broker(app)
     except StoreUnavailable:
         return False
-    sent = [send("recovery.advance", {"recovery_id": each}, queue="failures", retry=False) for each in chosen]
+    sent = [send("recovery.advance", {"recovery_id": each}, queue=OWN_QUEUE, retry=False) for each in chosen]
     return all(sent)

@@ -12,6 +12,7 @@ from workers.cli.words import needs
 
 if TYPE_CHECKING:
     from recovery.config.fleet import Fleet
+    from recovery.settings import Settings
     from workers.cli.parts import Parts
 
 STALE_AFTER = 10.0
@@ -31,9 +32,10 @@ def status(*, as_json: bool) -> None:
     from workers.cli.parts import Parts
     from workers.cli.render import print_json
 
-    found = snapshot(Parts(), utcnow())
+    parts = Parts()
+    found = snapshot(parts, utcnow())
     if found["stale"]:
-        click.echo(NOBODY_LOOKS, err=as_json)
+        click.echo(_nobody_looks(parts.settings), err=as_json)
     if as_json:
         print_json(as_table(found))
     else:
@@ -86,6 +88,25 @@ def snapshot(parts: "Parts", now: datetime) -> dict[str, Any]:
         "mitigations": parts.store.mitigations(),
         **standing(parts, still_open, states, now),
     }
+
+
+def _nobody_looks(settings: "Settings") -> str:
+    """Say that no sweep arrives, and that Redis is why, if it does not answer."""
+    from redis.exceptions import RedisError
+
+    from recovery.settings import redact
+    from recovery.store.connect import connect
+
+    if settings.embedded and not settings.socket.exists():
+        return NOBODY_LOOKS
+    with connect(settings.redis) as redis:
+        try:
+            redis.ping()
+        except RedisError as error:
+            return (
+                f"Nobody is looking: Redis at {redact(settings.redis)} does not answer ({error}). Is the platform running? (`recovery up`)"
+            )
+    return NOBODY_LOOKS
 
 
 def headline(found: dict[str, Any]) -> str:

@@ -26,8 +26,9 @@ MISREAD = ("APP", "BROKER_URL", "CONFIG_MODULE", "LOADER", "NO_COLOR", "RESULT_B
 STRATEGY_QUEUES = ("restart", "cache_rebuild", "degrade", "backup_fallback", "circuit_reset")
 INTAKE_QUEUES = ("failures", "alerts", "maintenance")
 
-RECOVER_PROCESSES = 2
-"""Remedies at work at the same time; the worker and its processes take about 105 MB each. Start more by hand for a large fleet."""
+RECOVER_PROCESSES = (2, 8)
+"""Remedies at work at the same time: the worker keeps so many processes, and adds more while they are all busy, so that slow
+remedies of one queue do not hold up another's. Each takes about 100 MB. Start more workers by hand for a large fleet."""
 
 KILL_TIMEOUT = 5.0
 """Seconds in which the kernel must have ended a killed process group."""
@@ -64,14 +65,15 @@ def commands(settings: Settings, app: str, flower_address: tuple[str, int]) -> l
             ready=ready or (lambda pid: _wrote(ready_file, pid)),
         )
 
-    def worker(name: str, queues: tuple[str, ...], pool: str, size: int) -> Command:
-        node = ("worker", "-n", f"{name}@%h", "-Q", ",".join(queues), "-P", pool, "-c", str(size))
+    def worker(name: str, queues: tuple[str, ...], pool: str, size: int, most: int | None = None) -> Command:
+        grows = ("--autoscale", f"{most},{size}") if most else ()
+        node = ("worker", "-n", f"{name}@%h", "-Q", ",".join(queues), "-P", pool, "-c", str(size), *grows)
         return celery(name, *node, "-E", "--prefetch-multiplier", "1", "--without-gossip", "--without-mingle")
 
     host, port = flower_address
     return [
         worker("intake", INTAKE_QUEUES, "prefork", 2),
-        worker("recover", STRATEGY_QUEUES, "prefork", RECOVER_PROCESSES),
+        worker("recover", STRATEGY_QUEUES, "prefork", *RECOVER_PROCESSES),
         worker("health", ("health",), "threads", 8),
         celery("beat", "beat", "--schedule", str(run / "beat-schedule"), RECOVERY_BEAT_HOLDER=f"{socket.gethostname()}:{settings.home}"),
         celery("flower", "flower", ready=lambda _: _listens(host, port), FLOWER_ADDRESS=host, FLOWER_PORT=str(port)),
