@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 from recovery.config.fleet import Fleet
 from recovery.decide.facts import Facts
 from recovery.decide.judgement import Judgement
-from recovery.models import Basis, Decision, JsonObject, Recovery
+from recovery.models import Basis, Decision, JsonObject, Recovery, Status
 
 GIVEN = frozenset({"fleet", "service", "installed"})
 """Not recorded: the configuration has a version, and a replay brings its own."""
@@ -44,10 +44,16 @@ def essence(decision: Decision) -> JsonObject:
 def facts_of(basis: Basis, fleet: Fleet, installed: frozenset[str]) -> Facts:
     """Return the facts of a recorded decision under `fleet`, in which its service must be declared.
 
+    What depends on what is as `fleet` says. Under another configuration than the recorded one, a cooldown lock that a recorded
+    attempt had taken is left out: it was taken for as long as the other one said, and the attempt itself is judged by `fleet`.
+
     Raises pydantic's `ValidationError` for what another version recorded in another shape.
     """
     known = {name: adapter.validate_python(basis.facts[name]) for name, adapter in _ADAPTERS.items() if name in basis.facts}
-    return Facts(fleet=fleet, service=fleet.services[basis.service], installed=installed, **known)
+    facts = Facts(fleet=fleet, service=fleet.services[basis.service], installed=installed, **known)
+    seen = {name: facts.dependencies.get(name, Status.UNKNOWN) for name in fleet.roots(basis.service)}
+    ran = {attempt.strategy for attempt in facts.past} if fleet.version != basis.config_version else frozenset()
+    return replace(facts, dependencies=seen, locks={name: left for name, left in facts.locks.items() if name not in ran})
 
 
 def recovery_of(basis: Basis) -> Recovery:

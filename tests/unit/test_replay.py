@@ -223,6 +223,26 @@ def test_a_longer_cooldown_says_until_when() -> None:
     assert changes(world) == [("act restart by all_clear", "skip restart by cooldown until 2026-01-01T12:01:00+00:00")]
 
 
+def test_a_shorter_cooldown_would_have_let_it_act() -> None:
+    world = World("restart", cooldown={"restart": 60})
+    world.run(world.report())
+    world.later(10)
+    world.run(world.report())
+    world.change("web", cooldown={"restart": 5})
+    world.fleet = world.fleet.model_copy(update={"version": "v2"})
+
+    assert changes(world) == [("skip restart by cooldown until 2026-01-01T12:01:00+00:00", "act restart by all_clear")]
+
+
+def test_a_root_that_it_does_not_depend_on_any_more_would_not_have_held_it() -> None:
+    world = World("restart")
+    world.see("db", Status.UNHEALTHY)
+    world.advance(world.report())
+    world.change("web", depends_on=())
+
+    assert changes(world) == [("delay by dependency_down until 2026-01-01T12:05:00+00:00", "act restart by all_clear")]
+
+
 def test_a_plan_that_is_older_than_the_configuration_it_was_decided_by_is_taken_as_it_was() -> None:
     world = World("restart", "reload")
     silence = world.silence(SilenceKind.SILENCE, 60)
