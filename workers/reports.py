@@ -96,6 +96,10 @@ class Drain:
                 logger.warning("reports wait in the stream, next try in %.1f s: %s", pause, error)
                 stop.wait(pause)
                 pause = min(2 * pause, longest)
+            except Exception:
+                logger.exception("reports wait in the stream, next try in %.1f s", pause)  # a thread that ended would never try again
+                stop.wait(pause)
+                pause = min(2 * pause, longest)
 
     def turn(self) -> int:
         """Take in what is there, waiting up to `BLOCK` for it; return how many entries."""

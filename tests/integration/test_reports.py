@@ -139,6 +139,25 @@ def test_reports_wait_in_the_stream_while_the_database_is_away(redis: Redis, dra
     assert intake.taken == [{"service": "shop"}]
 
 
+def test_a_drain_outlives_whatever_breaks_and_goes_on_when_it_is_mended(
+    redis: Redis, drain: Drain, intake: FakeIntake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = ZeroDivisionError("such as a table that a migration is still to make")
+
+    def refuse(_garbage: object) -> None:
+        raise broken
+
+    monkeypatch.setattr(drain, "_refuse", refuse)
+    intake.error = broken
+    add(redis, {"service": "shop"})
+    eventually(lambda: intake.tries >= 3)
+    intake.error = None
+
+    eventually(lambda: waiting(redis) == 0)
+
+    assert intake.taken == [{"service": "shop"}]
+
+
 def test_what_a_dead_worker_had_read_is_taken_over(redis: Redis, intake: FakeIntake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reports, "CLAIM_IDLE", 0)
     redis.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
