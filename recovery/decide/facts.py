@@ -150,24 +150,26 @@ def gather(
     Redis is asked for everything but emergencies: those must go on without it.
     """
     service = fleet.services[recovery.service]
-    states = store.service_states()
     unasked = recovery.kind in UNASKED
-    return Facts(
-        now=now,
-        fleet=fleet,
-        service=service,
-        installed=installed,
-        recovery=recovery,
-        failure=store.latest_failure(recovery.id),
-        state=states.get(service.name),
-        dependencies={name: states[name].status if name in states else Status.UNKNOWN for name in fleet.roots(service.name)},
-        past=store.attempts_of(service.name, _horizon(fleet, service, recovery, now)),
-        locks={} if recovery.kind is Kind.EMERGENCY else _locks_of_others(cooldowns, recovery),
-        silences=store.silences(now),
-        blind=sight(states, fleet, now),
-        load=_load(store, fleet, recovery, now) if unasked and recovery.state is not RecoveryState.IN_PROGRESS else Load(),
-        approval=store.approval(recovery.id) if unasked and _may_be_asked(fleet, service) else None,
-    )
+    locks = {} if recovery.kind is Kind.EMERGENCY else _locks_of_others(cooldowns, recovery)
+    with store.together():
+        states = store.service_states()
+        return Facts(
+            now=now,
+            fleet=fleet,
+            service=service,
+            installed=installed,
+            recovery=recovery,
+            failure=store.latest_failure(recovery.id),
+            state=states.get(service.name),
+            dependencies={name: states[name].status if name in states else Status.UNKNOWN for name in fleet.roots(service.name)},
+            past=store.attempts_of(service.name, _horizon(fleet, service, recovery, now)),
+            locks=locks,
+            silences=store.silences(now),
+            blind=sight(states, fleet, now),
+            load=_load(store, fleet, recovery, now) if unasked and recovery.state is not RecoveryState.IN_PROGRESS else Load(),
+            approval=store.approval(recovery.id) if unasked and _may_be_asked(fleet, service) else None,
+        )
 
 
 def lock_holder(recovery: Recovery, number: int) -> str:

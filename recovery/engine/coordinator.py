@@ -63,13 +63,15 @@ class Coordinator:
         Raises `RecoveryNotFound` for an unknown id and `StoreUnavailable` when the facts cannot be had: nothing was decided
         then, and the tick comes back to it.
         """
-        recovery = self._store.recovery(recovery_id)
-        if recovery is None:
-            raise RecoveryNotFound(f"no recovery has the id {recovery_id}", recovery_id=recovery_id)
-        if not recovery.state.is_open:
-            return Done(recovery.id, recovery.outcome)
+        with self._store.together():
+            recovery = self._store.recovery(recovery_id)
+            if recovery is None:
+                raise RecoveryNotFound(f"no recovery has the id {recovery_id}", recovery_id=recovery_id)
+            if not recovery.state.is_open:
+                return Done(recovery.id, recovery.outcome)
+            attempts = self._store.attempts(recovery.id)
         now = self._clock()
-        move = self._next(recovery, now)
+        move = self._next(recovery, attempts, now)
         if move is None:
             return Wait(recovery.id, recovery.due_at or now)
         return self._commit(recovery, move, now)
@@ -95,8 +97,7 @@ class Coordinator:
             self._give_back(before.id, move.attempt)
         return Wait(before.id, now)
 
-    def _next(self, recovery: Recovery, now: datetime) -> Move | None:
-        attempts = self._store.attempts(recovery.id)
+    def _next(self, recovery: Recovery, attempts: list[Attempt], now: datetime) -> Move | None:
         current = attempts[-1] if attempts else None
         if current is None or current.state is AttemptState.FINISHED:
             return self._decide(recovery, attempts, now)

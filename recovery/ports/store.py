@@ -1,6 +1,7 @@
 """The store: each method is one transaction, an atomic verb. SQL and memory implement it."""
 
 from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
 
@@ -84,6 +85,13 @@ class RecoveryStore(Protocol):
         """Merge a report into the recovery that `open_recovery` would merge it into; None, and nothing written, if it opens one.
 
         The short way for the storm of equal reports: no plan is needed for what merges.
+        """
+        ...
+
+    def together(self) -> AbstractContextManager[object]:
+        """Read within the block what belongs together: what this thread asks there costs one transaction, not one each.
+
+        On SQLite, and in memory, it is as of one moment. What is written within the block need not be seen there.
         """
         ...
 

@@ -1,6 +1,7 @@
 """Recoveries and how they change, in memory."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
 
@@ -13,6 +14,10 @@ from recovery.store.rules import ASKED_FOR, PREFIX_LENGTH, begins, stored, urgen
 
 class MemoryRecoveries(MemoryIntake, MemoryJournal):
     """Implements `ports.RecoveryStore`."""
+
+    def together(self) -> AbstractContextManager[object]:
+        """Read within the block what belongs together: as it is at one moment."""
+        return self._tables.lock
 
     def recovery(self, recovery_id: str) -> Recovery | None:
         """Return one recovery, by full id or by a unique prefix of at least 6 characters."""

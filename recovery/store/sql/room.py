@@ -67,15 +67,16 @@ class Room:
     @contextmanager
     def _reading(self) -> Iterator[DirectConnection]:
         shared: DirectConnection | None = getattr(self._shared, "connection", None)
-        if shared is not None:
-            yield shared
-        else:
-            with translated(), transaction(self._engine, self._begin_reading) as connection:
+        with translated():
+            if shared is not None:
+                yield shared
+                return
+            with transaction(self._engine, self._begin_reading) as connection:
                 yield connection
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Let what this thread reads within the block share one transaction."""
+        """Read within the block what belongs together: in one transaction of this thread."""
         with self._reading() as connection:
             before = getattr(self._shared, "connection", None)
             self._shared.connection = connection
