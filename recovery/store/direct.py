@@ -7,14 +7,16 @@ values, such as `IN` with a list, need SQLAlchemy's own connection.
 
 from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Dialect, Engine, Insert
-from sqlalchemy.exc import DBAPIError, NoResultFound
+from sqlalchemy.exc import DBAPIError, NoResultFound, SQLAlchemyError
 from sqlalchemy.pool import PoolProxiedConnection
+
+from recovery.store.engine import translated
 
 Convert = Callable[[Any], Any]
 Keys = tuple[str, ...]
@@ -25,12 +27,12 @@ class Prepared:
     """One statement as the driver takes it."""
 
     text: str
-    order: Keys | None
-    """Names of the values in the order of their places; None: the driver takes them by name."""
-    constants: Mapping[str, Any]
+    by_place: bool
+    """The driver takes the values in order; else by name."""
+    places: tuple[tuple[str, Convert | None], ...]
+    """Name of each value, in order, and how it becomes the driver's."""
+    constants: dict[str, Any]
     """Values that belong to the statement, ready for the driver."""
-    converts: Mapping[str, Convert]
-    """How values become the driver's."""
     reads: tuple[tuple[int, Convert], ...]
     """How the columns that come back become ours, by place."""
     row: Callable[..., Any] | None
@@ -38,12 +40,15 @@ class Prepared:
 
     def bind(self, values: Mapping[str, Any]) -> Any:
         """Return the values as the driver takes them."""
-        converts = self.converts
-        bound = {**self.constants, **values}
-        for name, convert in converts.items():
-            if name in values:
-                bound[name] = convert(values[name])
-        return bound if self.order is None else [bound[name] for name in self.order]
+        constants = self.constants
+        if self.by_place:
+            return [
+                constants[name] if name in constants else convert(values[name]) if convert else values[name]
+                for name, convert in self.places
+            ]
+        return constants | {
+            name: convert(values[name]) if convert else values[name] for name, convert in self.places if name not in constants
+        }
 
     def load(self, raw: Sequence[Any]) -> Any:
         """Return one row that came back."""
@@ -138,50 +143,78 @@ class DirectConnection:
         return prepared
 
 
-@contextmanager
-def transaction(engine: Engine, begin: str | None) -> Iterator[DirectConnection]:
-    """Lend a connection of the pool for one transaction, which is rolled back if the block raises.
+class Transaction:
+    """Lends a connection of the pool for one transaction, which is rolled back if the block raises.
+
+    A class, because it surrounds every access to the database: generators would cost as much as the pool. Raises
+    `StoreUnavailable` for what means that the database is not to be had.
 
     Args:
         engine: whose pool it is.
         begin: what begins the transaction; None: the driver does by itself.
     """
-    dialect, pooled = engine.dialect, None
-    try:
-        pooled = engine.raw_connection()
-        driver: Any = pooled.driver_connection
-        if begin:
-            driver.execute(begin)
-        yield DirectConnection(dialect, driver)
-        driver.commit()
-    except (dialect.loaded_dbapi.Error, DBAPIError) as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        _abandon(pooled, gone=isinstance(cause, dialect.loaded_dbapi.Error) and dialect.is_disconnect(cause, pooled, None))
-        if cause is error:
-            raise named(dialect, error, begin or "COMMIT") from error
-        raise
-    except Exception:
-        _abandon(pooled)
-        raise
-    except BaseException:  # an interruption: nobody knows how far the driver got
-        _abandon(pooled, gone=True)
-        raise
-    finally:
-        if pooled is not None:
-            pooled.close()
 
+    __slots__ = ("_begin", "_driver", "_engine", "_pooled")
 
-def _abandon(pooled: PoolProxiedConnection | None, *, gone: bool = False) -> None:
-    """Roll back. A connection that cannot even do that is not used again; what the block raised is what counts."""
-    if pooled is None:
-        return
-    if not gone:
+    def __init__(self, engine: Engine, begin: str | None) -> None:
+        self._engine = engine
+        self._begin = begin
+        self._pooled: PoolProxiedConnection | None = None
+        self._driver: Any = None
+
+    def __enter__(self) -> DirectConnection:
         try:
-            pooled.rollback()
-        except Exception:  # noqa: BLE001 - see above
-            gone = True
-    if gone:
-        pooled.invalidate()
+            self._pooled = self._engine.raw_connection()
+            self._driver = self._pooled.driver_connection
+            if self._begin:
+                self._driver.execute(self._begin)
+        except BaseException as error:
+            self._give_up(error, self._begin or "CONNECT")
+            raise
+        return DirectConnection(self._engine.dialect, self._driver)
+
+    def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None) -> None:
+        if error is not None:
+            self._give_up(error, "")
+            return
+        try:
+            self._driver.commit()
+        except BaseException as failed:
+            self._give_up(failed, "COMMIT")
+            raise
+        self._close()
+
+    def _give_up(self, error: BaseException, at: str) -> None:
+        """Roll back, and raise `error` in the words of the store if it has some for it."""
+        dialect = self._engine.dialect
+        driver_error = dialect.loaded_dbapi.Error
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        gone = isinstance(cause, driver_error) and dialect.is_disconnect(cause, self._pooled, None)
+        self._roll_back(gone=gone or not isinstance(error, Exception))  # after an interruption nobody knows how far the driver got
+        known = named(dialect, error, at) if isinstance(error, driver_error) else error
+        with translated():
+            if known is not error:
+                raise known from error
+            if isinstance(error, SQLAlchemyError):
+                raise error
+
+    def _roll_back(self, *, gone: bool) -> None:
+        """End the transaction; a connection that cannot even do that is not used again. What the block raised is what counts."""
+        if self._pooled is None:
+            return
+        if not gone:
+            try:
+                self._pooled.rollback()
+            except Exception:  # noqa: BLE001 - see above
+                gone = True
+        if gone:
+            self._pooled.invalidate()
+        self._close()
+
+    def _close(self) -> None:
+        if self._pooled is not None:
+            self._pooled.close()
+            self._pooled = None
 
 
 def named(dialect: Dialect, error: Exception, text: str) -> Exception:
@@ -203,9 +236,9 @@ def prepare(statement: Any, names: Keys, dialect: Dialect) -> Prepared:
     fixed = {name: value for name, value in compiled.params.items() if name not in names}
     return Prepared(
         text=compiled.string,
-        order=used if compiled.positional else None,
+        by_place=compiled.positional,
+        places=tuple((name, converts.get(name)) for name in used),
         constants={name: converts[name](value) if name in converts else value for name, value in fixed.items()},
-        converts={name: convert for name, convert in converts.items() if name in names},
         reads=tuple(
             (place, read)
             for place, column in enumerate(columns)

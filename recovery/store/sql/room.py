@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from recovery.models import Lease
 from recovery.store import schema
-from recovery.store.direct import DirectConnection, transaction
+from recovery.store.direct import DirectConnection, Transaction
 from recovery.store.engine import READS, translated
 from recovery.store.rules import lease_lost
 
@@ -59,20 +59,12 @@ class Room:
         with translated(), self._reader.begin() as connection:
             yield connection
 
-    @contextmanager
-    def _writing(self) -> Iterator[DirectConnection]:
-        with translated(), transaction(self._engine, self._begin_writing) as connection:
-            yield connection
+    def _writing(self) -> AbstractContextManager[DirectConnection]:
+        return Transaction(self._engine, self._begin_writing)
 
-    @contextmanager
-    def _reading(self) -> Iterator[DirectConnection]:
+    def _reading(self) -> AbstractContextManager[DirectConnection]:
         shared: DirectConnection | None = getattr(self._shared, "connection", None)
-        with translated():
-            if shared is not None:
-                yield shared
-                return
-            with transaction(self._engine, self._begin_reading) as connection:
-                yield connection
+        return Transaction(self._engine, self._begin_reading) if shared is None else _joining(shared)
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -87,6 +79,12 @@ class Room:
 
     def _upsert(self, table: Table) -> Any:
         return upsert(self._engine.dialect.name, table)
+
+
+@contextmanager
+def _joining(shared: DirectConnection) -> Iterator[DirectConnection]:
+    with translated():
+        yield shared
 
 
 def require(connection: AnyConnection, lease: Lease) -> None:
