@@ -63,7 +63,7 @@ task_acks_on_timeout = True
 task_time_limit = 300  # seconds; the message of a strategy brings its own, from its service's declaration
 # no task_soft_time_limit: a pool puts the hard limit after the soft one, also for tasks that want none; see `RecoveryTask`
 task_ignore_result = True  # only what a person or program asks for keeps a result
-task_track_started = True
+task_track_started = False  # a report is taken in sooner than that could be written down
 task_send_sent_event = False  # else each of the silent ticks and sweeps would show up in Flower, sent and never received
 task_serializer = result_serializer = "json"
 accept_content = ["json"]  # a pickle could run anything
