@@ -45,7 +45,7 @@ class MemoryIntake(MemoryLedger):
         openings = [report.opens() for report in reports]  # all of them first: what raises must not leave half a batch
         with self._tables.lock:
             accepted = [
-                self.open_recovery(recovery, report.failure, (), events)
+                self._merge_known(report.failure, recovery.service, report.at) or self.open_recovery(recovery, report.failure, (), events)
                 for report, (recovery, events) in zip(reports, openings, strict=True)
             ]
             return [replace(one, recovery=self._tables.recoveries[one.recovery.id]) for one in accepted]
