@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Dialect, Engine, Insert
+from sqlalchemy import Dialect, Engine, Float, Insert
 from sqlalchemy.exc import DBAPIError, NoResultFound, SQLAlchemyError
 from sqlalchemy.pool import PoolProxiedConnection
 
@@ -231,21 +231,25 @@ def prepare(statement: Any, names: Keys, dialect: Dialect) -> Prepared:
     compiled: Any = statement.compile(dialect=dialect, column_keys=list(names))
     if compiled.post_compile_params:
         raise TypeError(f"the text of this statement depends on its values: {compiled}")
-    used = tuple(compiled.positiontup if compiled.positional else compiled.binds)
-    converts = {name: convert for name in used if (convert := compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect))}
+    binds = {name: bind for bind, name in compiled.bind_names.items()}
+    used = tuple(compiled.positiontup if compiled.positional else binds)
+    converts = {name: convert for name in used if (convert := binds[name].type.dialect_impl(dialect).bind_processor(dialect))}
     fixed = {name: value for name, value in compiled.params.items() if name not in names}
     return Prepared(
         text=compiled.string,
         by_place=compiled.positional,
         places=tuple((name, converts.get(name)) for name in used),
         constants={name: converts[name](value) if name in converts else value for name, value in fixed.items()},
-        reads=tuple(
-            (place, read)
-            for place, column in enumerate(columns)
-            if (read := column.type.dialect_impl(dialect).result_processor(dialect, None))
-        ),
+        reads=tuple((place, read) for place, column in enumerate(columns) if (read := _reader(column.type, dialect))),
         row=_row_of(columns) if columns else None,
     )
+
+
+def _reader(kind: Any, dialect: Dialect) -> Convert | None:
+    if isinstance(kind, Float):  # every driver gives floats by itself, and PostgreSQL's would have to be asked for more
+        return None
+    read: Convert | None = kind.dialect_impl(dialect).result_processor(dialect, None)
+    return read
 
 
 def _row_of(columns: Sequence[Any]) -> Callable[..., Any]:
