@@ -184,6 +184,7 @@ class Side(World):
         """Return process number `number` of this world, which does `work`."""
 
         def begin(process: Process) -> object:
+            _ids.number = number
             _ids.here = (f"{number}-{place:06d}" for place in itertools.count())
             return work(self.as_seen_by(process))
 
@@ -197,4 +198,4 @@ def next_id() -> str:
 
 def answer_to(desk: Desk, failure: Failure, chosen: Plan) -> Recovery:
     """Do what the desk does, with an id that does not tell how often it was asked: a store asks only where nothing takes a report in."""
-    return replace(_ANSWER_TO(desk, failure, chosen), id=f"answer-to-{failure.id}")
+    return replace(_ANSWER_TO(desk, failure, chosen), id=f"{_ids.number}-{failure.id}")
