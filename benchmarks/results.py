@@ -20,7 +20,8 @@ class Result:
 
     benchmark: str
     case: str
-    value: float
+    value: float | None
+    """None: it could not be measured here; the note says why."""
     unit: str
     target: float | None = None
     """At most so much; None: only for comparison."""
@@ -29,7 +30,7 @@ class Result:
     @property
     def verdict(self) -> str:
         """Say whether the target was met, empty without one."""
-        if self.target is None:
+        if self.target is None or self.value is None:
             return ""
         return "[green]met[/green]" if self.value <= self.target else "[red]missed[/red]"
 
@@ -38,6 +39,11 @@ def summed(benchmark: str, case: str, values: Sequence[float], unit: str, target
     """Return the median of `values`, with their number and range in the note."""
     spread = f"n={len(values)}, {shown(min(values))} to {shown(max(values))}"
     return Result(benchmark, case, median(values), unit, target, f"{spread}; {note}" if note else spread)
+
+
+def unmeasured(benchmark: str, case: str, reason: str) -> Result:
+    """Return a line that says why something could not be measured."""
+    return Result(benchmark, case, None, "", note=f"not measured here: {reason}")
 
 
 def shown(value: float) -> str:
@@ -64,7 +70,14 @@ def print_table(results: Sequence[Result], seconds: float) -> None:
         name = result.benchmark if result.benchmark != last else ""
         last = result.benchmark
         target = f"≤ {shown(result.target)} {result.unit}" if result.target is not None else ""
-        table.add_row(name, result.case, f"{shown(result.value)} {result.unit}", target, result.verdict, result.note)
+        table.add_row(
+            name,
+            result.case,
+            f"{shown(result.value)} {result.unit}" if result.value is not None else "-",
+            target,
+            result.verdict,
+            result.note,
+        )
     console.print(table)
 
 

@@ -1,0 +1,92 @@
+"""How fast recoveries are decided and services claimed, beside the bare driver that sends the very same SQL.
+
+`advance` reads what the guards want to know, judges, and writes the first attempt with its decision, events and basis;
+`acquire_lease` is one conditional upsert. The bare driver sends what the store sent, in the same transactions, into a copy of the
+database, and fetches every row; it converts nothing and knows nothing.
+"""
+
+import logging
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import structlog
+
+from benchmarks.bare import Prepare, Recorder, Twins, postgres_server, postgres_twins, send_again, sqlite_twins, timed
+from benchmarks.results import Result, progress, summed, unmeasured
+from benchmarks.run import run
+from recovery.ports import Execute
+from recovery.store.sql import SqlStore
+from tests.world import World
+
+NAME = "claims"
+ROUNDS = 300
+TIMES_BARE = 2.0
+"""The target: at most so many times what the bare driver takes."""
+SERVICES = [f"s{number}" for number in range(ROUNDS)]
+
+
+def measure() -> list[Result]:
+    """Return microseconds per call on both databases."""
+    progress(f"{NAME}: {ROUNDS} recoveries decided, {ROUNDS} services claimed, on SQLite and PostgreSQL")
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))  # the log is not what is measured
+    with tempfile.TemporaryDirectory(prefix="rcv-") as folder:
+        results = _measured(lambda fill: sqlite_twins(Path(folder), fill))
+    try:
+        with postgres_server() as server:
+            return results + _measured(lambda fill: postgres_twins(server, fill))
+    except LookupError as reason:
+        return [*results, unmeasured(NAME, "advance, acquire_lease on PostgreSQL", str(reason))]
+
+
+def _measured(twins_with: Callable[[Prepare], AbstractContextManager[Twins]]) -> list[Result]:
+    world = _world()
+    ids: list[str] = []
+
+    def fill(store: SqlStore) -> None:
+        world.use(store)
+        ids.extend(world.report(service=name) for name in SERVICES)
+
+    with twins_with(fill) as twins:
+        world.use(twins.store)
+        advanced = _beside(twins, "advance", [partial(_advance, world, one) for one in ids])
+        until = world.now + timedelta(seconds=10)
+        claims = [partial(twins.store.acquire_lease, name, "recovery", "worker", world.now, until) for name in SERVICES]
+        return advanced + _beside(twins, "acquire_lease", claims)
+
+
+def _beside(twins: Twins, what: str, calls: Sequence[Callable[[], object]]) -> list[Result]:
+    """Time each call and, right after it, the same SQL through the bare driver."""
+    recorder = Recorder(twins.store.engine)
+    ours, bare = [], []
+    for call in calls:
+        ours.append(timed(call))
+        sent = recorder.take()
+        bare.append(timed(partial(send_again, twins.driver, sent)))
+    recorder.stop()
+    floor = median(bare)
+    note = f"{median(ours) / floor:.1f} times the bare driver; {1e6 / median(ours):,.0f} a second"
+    return [
+        summed(NAME, f"{what} on {twins.name}", ours, "µs", TIMES_BARE * floor, note),
+        summed(NAME, f"   its SQL by the bare driver ({len(sent)} messages)", bare, "µs"),
+    ]
+
+
+def _advance(world: World, recovery_id: str) -> None:
+    directive = world.advance(recovery_id)
+    assert isinstance(directive, Execute), directive
+
+
+def _world() -> World:
+    everything = {"percent": 100, "storm_percent": 100}
+    world = World("restart", platform={"cooldown": 0, "max_attempts": 1_000, "budget": everything})
+    world.declare(*SERVICES)
+    return world
+
+
+if __name__ == "__main__":
+    run([], [measure])
