@@ -70,14 +70,8 @@ def print_table(results: Sequence[Result], seconds: float) -> None:
         name = result.benchmark if result.benchmark != last else ""
         last = result.benchmark
         target = f"≤ {shown(result.target)} {result.unit}" if result.target is not None else ""
-        table.add_row(
-            name,
-            result.case,
-            f"{shown(result.value)} {result.unit}" if result.value is not None else "-",
-            target,
-            result.verdict,
-            result.note,
-        )
+        measured = f"{shown(result.value)} {result.unit}" if result.value is not None else "-"
+        table.add_row(name, result.case, measured, target, result.verdict, result.note)
     console.print(table)
 
 
