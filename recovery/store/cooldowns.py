@@ -7,19 +7,17 @@ from typing import Any
 from redis import Redis
 
 from recovery.store.connect import translated
+from recovery.store.script import Script
 
 ACQUIRE = """
 -- Take a cooldown lock, or find that the caller has it already (then its end stays).
 -- KEYS[1] recovery:cooldown:{<service>}:<strategy>   string: the holder; expires when the cooldown ends
 -- ARGV[1] holder   ARGV[2] milliseconds, 0 to only ask
+if ARGV[2] ~= '0' and redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
+  return 1
+end
 local current = redis.call('GET', KEYS[1])
-if current then
-  return current == ARGV[1] and 1 or 0
-end
-if tonumber(ARGV[2]) > 0 then
-  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-end
-return 1
+return (not current or current == ARGV[1]) and 1 or 0
 """
 
 REMAINING = """
@@ -57,9 +55,9 @@ class RedisCooldowns:
     """
 
     def __init__(self, redis: Redis) -> None:
-        self._acquire = redis.register_script(ACQUIRE)
-        self._remaining = redis.register_script(REMAINING)
-        self._release = redis.register_script(RELEASE)
+        self._acquire = Script(redis, ACQUIRE)
+        self._remaining = Script(redis, REMAINING)
+        self._release = Script(redis, RELEASE)
 
     def acquire(self, service: str, strategy: str, holder: str, seconds: float) -> bool:
         """Take the lock for `seconds`; True also when `holder` has it already, without extending it."""
