@@ -169,7 +169,8 @@ class Machine(RuleBasedStateMachine):
         now = self.twins.air.now
         status = Status.UNHEALTHY if service in self.twins.sides[0].patients.sick else Status.HEALTHY
         began = now - timedelta(seconds=since)
-        stable = began if since and status is Status.HEALTHY else None
+        known = self.twins.state_of(service)
+        stable = began if since and status is Status.HEALTHY else known.stable_since
         state = ServiceState(service, status, since=began, seen_at=now, stable_since=stable, flapping=flapping)
         self.twins.both(lambda side: side.at_work.record_sweep([], [], [state], [], now))
         self.twins.both(restore, fate)

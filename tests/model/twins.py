@@ -5,7 +5,7 @@ from collections.abc import Callable, MutableMapping
 from datetime import timedelta
 from typing import Any
 
-from recovery.models import SilenceKind
+from recovery.models import ServiceState, SilenceKind
 from recovery.ports import Directive, Execute
 from recovery.store.memory import MemoryStore
 from recovery.store.sql import SqlStore
@@ -95,6 +95,10 @@ class Twins:
     def asked(self) -> list[str]:
         """Return the recoveries whose question was put to people, answered or not."""
         return [recovery_id for recovery_id in self.known if self._memory.approval(recovery_id)]
+
+    def state_of(self, service: str) -> ServiceState:
+        """Return what the last sweep saw."""
+        return self._memory.service_states().get(service, ServiceState(service))
 
     def paused(self) -> bool:
         """Say whether the kill switch is on."""

@@ -79,6 +79,7 @@ def test_commands_are_found_in_consoles_and_in_prose() -> None:
 def test_every_variable_is_read_by_somebody(page: Path) -> None:
     settings = {f"RECOVERY_{name.upper()}" for name in Settings.model_fields}
     others = {"RECOVERY_DEBUG": "workers/cli/edge.py", "RECOVERY_PIDFILE": "strategies", "RECOVERY_CONFIG_DIR": "docker-compose.yml"}
+    others["RECOVERY_MODEL_STORIES"] = "tests/unit/test_model_coordinator.py"
     others |= {f"RECOVERY_TEST_{name}": "tests/servers/rooms.py" for name in ("POSTGRES", "REDIS", "BROKER")}
     named = set(re.findall(r"(?<![A-Z_])RECOVERY_[A-Z_]+[A-Z]", page.read_text())) - {"RECOVERY_COMPLETE"}
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from recovery.models import Outcome, Recovery, RecoveryState
+from recovery.models import Outcome, Recovery, RecoveryState, Status
 from recovery.ports import Execute
 from tests.unit.test_crash_safety import Killed, keeping_leases, kill
 from tests.world import World
@@ -118,3 +118,24 @@ def test_many_recoveries_each_end_once(seconds: float) -> None:
         settle(world, recovery_id, within=20 * SOON)
     assert all(world.recovery(recovery_id).outcome is Outcome.RESOLVED for recovery_id in ids)
     assert sorted(world.ledger) == ["restart.one"] * 12 + ["restart.two"] * 12
+
+
+def test_a_question_lapses_although_the_clock_was_set_back_by_an_hour() -> None:
+    world = World("restart", platform={"approval_timeout": 60}, autonomy="approve")
+    recovery_id = world.report()
+    world.run(recovery_id)
+
+    world.later(-3_600)
+
+    assert settle(world, recovery_id).state is RecoveryState.SUPPRESSED
+
+
+def test_patience_with_a_dependency_ends_although_the_clock_was_set_back_by_an_hour() -> None:
+    world = World("restart", platform={"dependency_patience": 60})
+    world.see("db", Status.UNHEALTHY)
+    recovery_id = world.report()
+    world.run(recovery_id)
+
+    world.later(-3_600)
+
+    assert settle(world, recovery_id).outcome is Outcome.RESOLVED

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+from recovery.clocks import still_runs
 from recovery.decide import budget
 from recovery.decide.facts import Facts
 from recovery.decide.guards.leaving import would_run
@@ -71,8 +72,9 @@ def flapping(facts: Facts) -> Verdict | None:
 def dependency_down(facts: Facts) -> Verdict | None:
     """Hold a service while something it depends on, directly or not, is down: the root is recovered first."""
     down = _roots_down(facts)
-    until = facts.recovery.created_at + timedelta(seconds=facts.fleet.platform.dependency_patience)
-    if facts.recovery.kind is not Kind.AUTOMATIC or not down or until <= facts.now:
+    began = facts.recovery.created_at
+    until = began + timedelta(seconds=facts.fleet.platform.dependency_patience)
+    if facts.recovery.kind is not Kind.AUTOMATIC or not down or not still_runs(began, until, facts.now):
         return None
     shown = f"{', '.join(down)}, which is down" if len(down) == 1 else f"{', '.join(down)}, which are down"
     reason = f"{facts.service.name} depends on {shown}: {down[0]} is recovered first, and waited for until {until:%H:%M:%S} at most"
@@ -96,7 +98,7 @@ def approval(facts: Facts, planned: PlannedAttempt) -> Verdict | None:
         return None
     until = asked.until if asked else facts.now + timedelta(seconds=facts.fleet.platform.approval_timeout)
     numbers: JsonObject = {"strategy": planned.strategy, "plan": would_run(facts), "until": until.isoformat()}
-    if asked and asked.until <= facts.now:
+    if asked and not still_runs(asked.asked_at, asked.until, facts.now):
         reason = f"needs a person: nobody said yes or no to {planned.strategy} until {asked.until:%H:%M:%S}"
         return Verdict(Choice.ESCALATE, "approval", reason, numbers=numbers)
     return Verdict(
