@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
 from recovery.config.fleet import Fleet, ServiceDeclaration
+from recovery.decide.guards import switches
 from recovery.engine.limits import MONOTONIC, Watch
 from recovery.engine.renewal import kept_alive
 from recovery.engine.rollback import INTERRUPTIONS, Result
@@ -54,34 +55,39 @@ class Executor:
     def run(self, recovery_id: str, number: int) -> Attempt | None:
         """Carry out attempt `number`; return it as it ended, or None when there was nothing to do.
 
-        Nothing to do: the message is stale, somebody else holds the service, or the lease was lost on the way (then whoever
-        has it now finishes the attempt). Raises `StoreUnavailable` if the store goes away; the lease then runs out and the
-        attempt is taken up again by the tick.
+        Nothing to do: the message is stale, somebody else holds the service, the lease was lost on the way (then whoever has it
+        now finishes the attempt), or the kill switch was turned before it began (the tick sends it again). Raises
+        `StoreUnavailable` if the store goes away; the lease then runs out and the attempt is taken up again by the tick.
         """
         recovery = self._store.recovery(recovery_id)
-        if recovery is None or not self._wanted(recovery, number):
+        fleet, now = self._fleet(), self._clock()
+        service = fleet.services.get(recovery.service) if recovery else None
+        if recovery is None or service is None or not self._wanted(recovery, number, service, now):
             return None
-        fleet = self._fleet()
-        if recovery.service not in fleet.services:
-            return None
-        now, seconds = self._clock(), fleet.platform.lease
+        seconds = fleet.platform.lease
         holder = f"{self._node}:{new_id()[:8]}"
         lease = self._store.acquire_lease(recovery.service, recovery_id, holder, now, now + timedelta(seconds=seconds))
         if lease is None:
             return None
         try:
             with kept_alive(self._store, lease, seconds, self._clock, lambda: log.warning("lease.lost", service=lease.service)):
-                return self._carry_out(recovery, number, lease, fleet.services[recovery.service])
+                return self._carry_out(recovery, number, lease, service)
         except LeaseLost:
             log.warning("attempt.abandoned", service=recovery.service, recovery=recovery.id, reason="the lease was lost")
             return None
         finally:
             self._release(lease)
 
-    def _wanted(self, recovery: Recovery, number: int) -> bool:
+    def _wanted(self, recovery: Recovery, number: int, service: ServiceDeclaration, now: datetime) -> bool:
         if not recovery.state.is_open or recovery.attempt != number:
             return False
-        return self._store.attempts(recovery.id)[number - 1].state is not AttemptState.FINISHED
+        state = self._store.attempts(recovery.id)[number - 1].state
+        if state is not AttemptState.QUEUED:  # what has begun is not left half-done
+            return state is not AttemptState.FINISHED
+        paused = switches(recovery, service, self._store.silences(now), now)
+        if paused:
+            log.info("attempt.waits", service=service.name, recovery=recovery.id, reason=f"paused by {paused[0].author}")
+        return not paused
 
     def _release(self, lease: Lease) -> None:
         try:

@@ -144,6 +144,29 @@ def test_the_kill_switch_stops_what_was_asked_for_by_hand_but_not_what_is_forced
     assert forced.outcome is Outcome.RESOLVED
 
 
+def test_the_kill_switch_stops_what_lies_in_its_queue_but_not_what_has_begun() -> None:
+    world = World("restart")
+    recovery_id = world.report()
+    sent = world.advance(recovery_id)
+    switch = world.silence(SilenceKind.KILL_SWITCH)
+
+    world.later(HOUR)
+    stopped = world.execute(sent)
+    world.store.lift_silence(switch.id, "ann", world.now)
+    (again,) = world.reaper.tick()
+
+    def turn() -> None:
+        world.silence(SilenceKind.KILL_SWITCH)
+
+    world.strategies["restart"].during["one"] = turn
+    done = world.execute(again)
+
+    assert stopped is None
+    assert done
+    assert (done.outcome, done.runs) == (Outcome.RESOLVED, 1)
+    assert world.ledger == ["restart.one", "restart.two"]
+
+
 def test_a_restore_waits_for_the_end_of_a_silence() -> None:
     world = World("degrade")
     world.run(world.report())

@@ -8,7 +8,17 @@ line in a list.
 from collections.abc import Callable
 
 from recovery.decide.facts import Facts
-from recovery.decide.guards.holding import action_budget, approval, blind, dependency_down, flapping, kill_switch, out_of_patience, silenced
+from recovery.decide.guards.holding import (
+    action_budget,
+    approval,
+    blind,
+    dependency_down,
+    flapping,
+    kill_switch,
+    out_of_patience,
+    silenced,
+    switches,
+)
 from recovery.decide.guards.leaving import autonomy, dry_run, healthy_again, rejected, severity_policy, unmanaged, unrecoverable
 from recovery.decide.guards.remedies import STRATEGY_GUARDS, Chosen, StrategyGuard, choose
 from recovery.decide.guards.verdict import Verdict
@@ -26,6 +36,7 @@ __all__ = [
     "object_to_service",
     "object_to_start",
     "out_of_patience",
+    "switches",
 ]
 
 ServiceGuard = Callable[[Facts], Verdict | None]

@@ -1,8 +1,10 @@
 """Guards that make a recovery wait. When what holds it ends, everything is judged anew."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from recovery.clocks import still_runs
+from recovery.config.fleet import ServiceDeclaration
 from recovery.decide import budget
 from recovery.decide.facts import Facts
 from recovery.decide.guards.leaving import would_run
@@ -16,6 +18,7 @@ from recovery.models import (
     JsonObject,
     Kind,
     PlannedAttempt,
+    Recovery,
     RecoveryState,
     Silence,
     SilenceKind,
@@ -34,10 +37,16 @@ QUESTION_RECHECK = timedelta(seconds=10)
 
 def kill_switch(facts: Facts) -> Verdict | None:
     """Hold everything until the switch is turned back, but for emergencies and what is forced."""
-    if facts.recovery.kind is Kind.EMERGENCY or facts.recovery.force:
-        return None
-    on = [silence for silence in _in_force(facts) if silence.kind is SilenceKind.KILL_SWITCH]
+    on = switches(facts.recovery, facts.service, facts.silences, facts.now)
     return _silence_verdict(on) if on else None
+
+
+def switches(recovery: Recovery, service: ServiceDeclaration, silences: Iterable[Silence], now: datetime) -> list[Silence]:
+    """Return those of `silences` that are kill switches which hold `recovery` at `now`."""
+    if recovery.kind is Kind.EMERGENCY or recovery.force:
+        return []
+    on = (silence for silence in silences if silence.kind is SilenceKind.KILL_SWITCH and silence.in_force(now))
+    return [silence for silence in on if silence.covers(service.name, service.labels)]
 
 
 def silenced(facts: Facts) -> Verdict | None:
