@@ -21,7 +21,9 @@ from recovery.registry import Registry
 from recovery.watch.sight import blindness
 
 RESEND_AFTER = timedelta(seconds=10)
-"""How long a strategy task may lie in its queue before it is sent again; a second copy finds the lease taken and does nothing."""
+"""How long, at most, a strategy task may lie in its queue before it is sent again; a second copy finds the lease taken and does nothing."""
+RESEND_SOONEST = timedelta(seconds=3)
+"""How long at least, however short the lease."""
 
 MOMENT = 0.001
 """Seconds that a cooldown lock is taken to last whose end came while it was asked for."""
@@ -118,7 +120,7 @@ class Coordinator:
         if recovery.cancel_requested:
             return self._cancelled(recovery, last, now)
         judged, judgement = self._judge(facts)
-        return moves.follow(judged, judgement, now + RESEND_AFTER)
+        return moves.follow(judged, judgement, now + resend_after(fleet))
 
     def _judge(self, facts: Facts) -> tuple[Facts, Judgement]:
         """Judge, and take the cooldown lock of what may run. A lock that somebody else took meanwhile is one more fact."""
@@ -158,7 +160,7 @@ class Coordinator:
         if recovery.due_at and now < recovery.due_at and not ahead(recovery.due_at - RESEND_AFTER, now):
             return None
         gone = self._gone(current)
-        return self._park(recovery, current, now, gone) if gone else moves.send(recovery, current, now + RESEND_AFTER)
+        return self._park(recovery, current, now, gone) if gone else moves.send(recovery, current, now + resend_after(self._fleet()))
 
     def _watch(self, recovery: Recovery, current: Attempt, now: datetime) -> Move | None:
         """A worker has the attempt: leave it alone while its lease lives, hand it to another one afterwards."""
@@ -168,7 +170,7 @@ class Coordinator:
             return moves.wait(recovery, lease.until) if recovery.due_at is None or recovery.due_at <= now else None
         gone = self._gone(current)
         if not gone and current.runs < self._fleet().platform.max_runs:
-            return moves.send(recovery, current, now + RESEND_AFTER)
+            return moves.send(recovery, current, now + resend_after(self._fleet()))
         return self._park(recovery, current, now, gone or f"{current.strategy} lost its worker {current.runs} times")
 
     def _gone(self, current: Attempt) -> str | None:
@@ -197,3 +199,8 @@ class Coordinator:
     def _cancelled(self, recovery: Recovery, current: Attempt | None, now: datetime) -> Move:
         quiet = timedelta(seconds=self._fleet().platform.retry_failed_after)
         return moves.cancel(recovery, current, recovery.reason or "cancelled by an operator", now, quiet)
+
+
+def resend_after(fleet: Fleet) -> timedelta:
+    """Return how long a strategy task may lie in its queue: as long as a lost worker is waited for, within bounds."""
+    return min(RESEND_AFTER, max(RESEND_SOONEST, timedelta(seconds=fleet.platform.lease)))

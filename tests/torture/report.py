@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from recovery.engine.coordinator import RESEND_AFTER
+from recovery.engine.coordinator import RESEND_SOONEST
 from recovery.models import AttemptState
 from tests.torture.campaign import Record
 from tests.torture.hand import Hit
@@ -17,7 +17,7 @@ from tests.torture.witness import Write
 
 MARGIN = 5.0
 """Seconds that another process may take beyond the lease that it has to wait for."""
-RESEND = RESEND_AFTER.total_seconds()
+RESEND = max(RESEND_SOONEST.total_seconds(), LEASE)
 AFTERMATH = 15.0
 """Seconds for which the loss of another part may still be felt: those that were due meanwhile come all at once."""
 SHOWN = 10
