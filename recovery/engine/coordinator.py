@@ -14,8 +14,9 @@ from recovery.decide.judgement import Judgement, judge
 from recovery.engine import moves
 from recovery.engine.chronicle import tell
 from recovery.engine.moves import Move
+from recovery.engine.rollback import ROLLBACK_AT
 from recovery.errors import RecoveryNotFound
-from recovery.models import Action, Attempt, AttemptState, Kind, Mitigation, Outcome, PlannedAttempt, Recovery
+from recovery.models import Action, Attempt, AttemptState, Kind, Mitigation, Outcome, PlannedAttempt, Recovery, RecoveryState, StepState
 from recovery.ports import Clock, Cooldowns, Directive, Done, Store, Strategy, Wait
 from recovery.registry import Registry
 from recovery.watch.sight import blindness
@@ -102,7 +103,9 @@ class Coordinator:
     def _next(self, recovery: Recovery, attempts: list[Attempt], now: datetime) -> Move | None:
         current = attempts[-1] if attempts else None
         if current is None or current.state is AttemptState.FINISHED:
-            return self._decide(recovery, attempts, now)
+            move = self._decide(recovery, attempts, now)
+            left = self._not_undone(recovery, current, now)
+            return replace(move, mitigation=left) if left else move
         if current.state is AttemptState.QUEUED:
             return self._resend(recovery, current, now)
         return self._watch(recovery, current, now)
@@ -186,8 +189,16 @@ class Coordinator:
         lost = replace(current, state=AttemptState.FINISHED, outcome=Outcome.FAILED, reason=reason, finished_at=now)
         return replace(moves.wait(recovery, now, reason=reason), attempt=lost, mitigation=self._left_behind(current, now))
 
+    def _not_undone(self, recovery: Recovery, ended: Attempt | None, now: datetime) -> Mitigation | None:
+        """Return what stays of an attempt that has just ended, because not all of it could be undone."""
+        if ended is None or ended.outcome in DONE_WELL or recovery.state is not RecoveryState.IN_PROGRESS:
+            return None
+        rows = self._store.steps(ended.recovery_id, ended.number)
+        failed = any(row.position == ROLLBACK_AT and row.state is StepState.FAILED for row in rows)
+        return self._left_behind(ended, now) if failed else None
+
     def _left_behind(self, lost: Attempt, now: datetime) -> Mitigation | None:
-        """Return what a lost attempt may have put in place, so that it is taken away once the service is well."""
+        """Return what an attempt may have put in place, so that it is taken away once the service is well."""
         service = self._fleet().services.get(lost.service)
         if service is None or lost.strategy not in self._strategies or lost.action is Action.REVERT:
             return None

@@ -6,7 +6,9 @@ the next emergency.
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 
+from recovery.clocks import still_runs
 from recovery.engine.chronicle import tell
 from recovery.engine.coordinator import Coordinator
 from recovery.engine.desk import Desk
@@ -31,6 +33,7 @@ class Emergency:
         desk: opens recoveries.
         clock: returns the current time.
         pause: waits for some seconds.
+        lease: how long a worker's claim lives without renewal.
         say: takes one line about what is waited for.
     """
 
@@ -43,6 +46,7 @@ class Emergency:
         clock: Clock,
         *,
         pause: Callable[[float], None],
+        lease: timedelta = timedelta(seconds=10),
         say: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self._store = store
@@ -51,6 +55,7 @@ class Emergency:
         self._desk = desk
         self._clock = clock
         self._pause = pause
+        self._length = lease
         self._say = say
 
     def begin(self, service: str, strategy: str | None, by: str, reason: str = "") -> Recovery:
@@ -124,7 +129,8 @@ class Emergency:
 
     def _live_lease(self, service: str) -> Lease | None:
         lease = self._store.lease_of(service)
-        return lease if lease is not None and lease.until > self._clock() else None
+        alive = lease is not None and still_runs(lease.until - self._length, lease.until, self._clock())
+        return lease if alive else None
 
     def _fits(self, standing: Recovery, strategy: str | None) -> bool:
         """Say whether an open recovery does what an emergency with `strategy` should do."""
@@ -140,7 +146,7 @@ class Emergency:
         after = replace(standing, kind=Kind.EMERGENCY, force=True, due_at=now, held_by="", reason=f"taken over by {by}")
         data: JsonObject = {"was": str(standing.kind), "held_by": standing.held_by, "by": by}
         happened = Event("recovery:overtaken", now, standing.service, standing.id, data)
-        taken = self._store.transition(standing, after, events=[happened])
+        taken = self._store.transition(standing, after, events=[happened], now=now)
         if taken is not None:
             tell([happened])
         return taken

@@ -164,6 +164,20 @@ def test_a_dead_worker_is_waited_out_and_its_finished_steps_are_not_repeated() -
     assert world.store.attempts(begun)[0].runs == 2
 
 
+def test_a_claim_from_before_the_clock_was_set_back_is_not_waited_out() -> None:
+    scene = Scene("restart")
+    begun = scene.world.report()
+    scene.world.advance(begun)
+    scene.hold(begun)
+    scene.world.later(-3_600)
+    before = scene.world.now
+
+    closed = scene.recover()
+
+    assert (closed.id, closed.outcome) == (begun, Outcome.RESOLVED)
+    assert (scene.world.now - before).total_seconds() < 60
+
+
 def test_what_does_something_else_is_cancelled_first() -> None:
     scene = Scene("restart", "degrade")
     first = scene.world.report()

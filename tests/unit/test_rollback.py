@@ -11,7 +11,7 @@ from recovery.backoff import Linear
 from recovery.engine.executor import Executor
 from recovery.engine.limits import MONOTONIC, Watch
 from recovery.errors import DriverError
-from recovery.models import Attempt, Outcome, RecoveryState, StepState
+from recovery.models import Attempt, Outcome, RecoveryState, Status, StepState
 from recovery.ports import Execute, Retry, StepWork
 from tests.world import World
 
@@ -124,6 +124,26 @@ def test_an_undo_that_breaks_does_not_keep_the_others() -> None:
     trial.restart.before |= {"three": fail, "undo:two": break_down}
 
     assert trial.run().reason == "no answer; rolled back: one; could not undo two: KeyError: 'pid'"
+
+
+def test_a_mitigation_that_cannot_be_undone_is_taken_away_once_the_service_is_well() -> None:
+    world = World("degrade", "restart")
+    world.healthy = False
+    world.strategies["degrade"].before["undo:one"] = fail
+    recovery_id = world.report()
+
+    world.run(recovery_id)
+    (left,) = world.store.mitigations()
+    world.strategies["degrade"].before.clear()
+    world.healthy = True
+    world.later(5)
+    world.see("web", Status.HEALTHY, since=2)
+    (restore,) = world.desk.restore_all()
+    world.run(restore.recovery.id)
+
+    assert (left.strategy, left.recovery_id) == ("degrade", recovery_id)
+    assert world.ledger[-2:] == ["degrade.revert:one", "degrade.revert:two"]
+    assert world.store.mitigations() == []
 
 
 def test_where_nothing_can_be_undone_nothing_is_written() -> None:

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -90,6 +91,7 @@ def _carry_out(platform: "Platform", service: str, strategy: str | None, by: str
         platform.desk,
         utcnow,
         pause=time.sleep,
+        lease=timedelta(seconds=platform.fleet().platform.lease),
         say=lambda line: say(f"          {line}"),
     )
     begun: Recovery | None = None
