@@ -7,7 +7,7 @@ import pytest
 
 from recovery.decide import budget
 from recovery.decide.budget import storm_from
-from recovery.models import Choice, Kind, Load, Recovery, RecoveryState, Severity
+from recovery.models import Attempt, Choice, Kind, Load, Recovery, RecoveryState, Severity
 from recovery.ports import Execute, Wait
 from tests.world import World
 
@@ -120,10 +120,10 @@ def test_one_that_breaks_whenever_it_is_looked_at_keeps_nobody_from_the_budget(m
         world.advance(recovery_id)
     judge = world.coordinator._next
 
-    def breaks(recovery: Recovery, now: datetime) -> object:
+    def breaks(recovery: Recovery, attempts: list[Attempt], now: datetime) -> object:
         if recovery.id == broken:
             raise KeyError("whatever")
-        return judge(recovery, now)
+        return judge(recovery, attempts, now)
 
     monkeypatch.setattr(world.coordinator, "_next", breaks)
     world.desk.cancel(at_work)
