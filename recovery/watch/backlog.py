@@ -22,7 +22,7 @@ def judge_leases(leases: Sequence[Lease], recoveries: Sequence[Recovery], now: d
     if not stuck:
         return Part("leases", PartStatus.OK, "no claim is stuck", None, LEASE_LIMIT)
     oldest = max(stuck.values())
-    said = f"nobody took over where a worker was lost up to {oldest:.0f} s ago: {_named(stuck)}"
+    said = f"nobody took over where a worker was lost up to {oldest:.0f} s ago: {named(stuck)}"
     return Part("leases", PartStatus.LATE, said, oldest, LEASE_LIMIT)
 
 
@@ -35,7 +35,7 @@ def judge_recoveries(recoveries: Sequence[Recovery], now: datetime) -> Part:
         return Part("recoveries", PartStatus.OK, open_ones, None, DUE_LIMIT)
     oldest = max(stuck.values())
     return Part(
-        "recoveries", PartStatus.LATE, f"{len(stuck)} due for up to {oldest:.0f} s and not moved: {_named(stuck)}", oldest, DUE_LIMIT
+        "recoveries", PartStatus.LATE, f"{len(stuck)} due for up to {oldest:.0f} s and not moved: {named(stuck)}", oldest, DUE_LIMIT
     )
 
 
@@ -43,7 +43,8 @@ def _overdue(recovery: Recovery, now: datetime) -> float:
     return (now - recovery.due_at).total_seconds() if recovery.due_at else 0.0
 
 
-def _named(stuck: dict[str, float]) -> str:
+def named(stuck: dict[str, float]) -> str:
+    """Return the services that wait longest, in one line."""
     oldest_first = sorted(stuck, key=lambda service: (-stuck[service], service))
     more = f" and {len(stuck) - SHOWN} more" if len(stuck) > SHOWN else ""
     return ", ".join(oldest_first[:SHOWN]) + more

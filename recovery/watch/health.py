@@ -5,8 +5,8 @@ from datetime import datetime
 
 from recovery.config.fleet import Fleet
 from recovery.models import Lease, Pulse, Recovery, ServiceState
-from recovery.watch.backlog import judge_leases, judge_recoveries
-from recovery.watch.sight import AHEAD, blindness, looks_of, sight_limit
+from recovery.watch.backlog import judge_leases, judge_recoveries, named
+from recovery.watch.sight import AHEAD, blindness, looks_of, overlooked, sight_limit
 from recovery.watch.signs import PING, TICK, judge_canaries, judge_ping, judge_tick, judge_workers
 from recovery.watch.words import Part, PartStatus, PlatformHealth, PlatformStatus
 
@@ -57,6 +57,12 @@ def judge_sight(states: Mapping[str, ServiceState], fleet: Fleet, now: datetime)
     looks = [at for at in looks_of(states, fleet) if at <= now + AHEAD]
     age = max(0.0, (now - max(looks)).total_seconds()) if looks else None
     blind = blindness(states, fleet, now)
-    if blind is None:
+    if blind is not None:
+        return Part("sight", PartStatus.UNKNOWN if age is None else PartStatus.LOST, blind, age, limit)
+    missed = overlooked(states, fleet, now)
+    if not missed:
         return Part("sight", PartStatus.OK, "services are looked at", age, limit)
-    return Part("sight", PartStatus.UNKNOWN if age is None else PartStatus.LOST, blind, age, limit)
+    longest = max(missed.values())
+    share = f"{len(missed)} of {len(fleet.services)} services"
+    said = f"nobody looked at {share} for up to {longest:.0f} s, others are looked at: {named(missed)}"
+    return Part("sight", PartStatus.LATE, said, longest, limit)

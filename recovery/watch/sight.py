@@ -48,6 +48,25 @@ def sight_limit(fleet: Fleet) -> float | None:
     return intervals[0] + max(fleet.platform.blind_after, slowest + LAST_WORD)
 
 
+def overlooked(states: Mapping[str, ServiceState], fleet: Fleet, now: datetime) -> dict[str, float]:
+    """Return the services that nobody looks at any more although others are looked at, with the seconds since the last look.
+
+    Such as one shard or one interval whose sweeps always break. A service counts from two of its shortest check intervals and
+    `blind_after` (or the time that its slowest check may take, if that is longer); one that was never seen does not.
+    """
+    found: dict[str, float] = {}
+    for service in fleet.services.values():
+        state = states.get(service.name)
+        if not service.checks or state is None or state.seen_at is None:
+            continue
+        slowest = max(check.timeout for check in service.checks)
+        patience = max(fleet.platform.blind_after, slowest + LAST_WORD)
+        age = (now - state.seen_at).total_seconds()
+        if age > 2 * min(check.interval for check in service.checks) + patience:
+            found[service.name] = age
+    return found
+
+
 def looks_of(states: Mapping[str, ServiceState], fleet: Fleet) -> list[datetime]:
     """Return when each service that has checks was last looked at; those never seen are left out."""
     watched = (states.get(service.name) for service in fleet.services.values() if service.checks)

@@ -100,6 +100,17 @@ def test_a_sweep_from_before_the_clock_was_set_back_is_not_fresh_for_ever() -> N
     assert blindness(seen(shop=59), fleet_of(5), at(0)) is None, "clocks of two hosts differ a little"
 
 
+def test_a_shard_that_nobody_sweeps_is_told_although_the_platform_sees() -> None:
+    fleet, told = fleet_of(5), "nobody looked at 1 of 2 services for up to 41 s, others are looked at: shop"
+
+    assert part(health(40, states=seen(shop=0, web=39), fleet=fleet), "sight").status is PartStatus.OK
+    found = health(41, states=seen(shop=0, web=39), fleet=fleet)
+
+    assert (part(found, "sight").status, part(found, "sight").message) == (PartStatus.LATE, told)
+    assert (found.status, found.blind) == (PlatformStatus.DEGRADED, None)
+    assert part(health(41, states=seen(web=39), fleet=fleet), "sight").status is PartStatus.OK, "it was only just declared"
+
+
 # --- parts ---
 
 
