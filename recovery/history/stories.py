@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import bindparam, func, select
@@ -19,6 +20,14 @@ _FAILURES = select(failures).where(failures.c.recovery_id == bindparam("of")).or
 _DECISIONS = select(decisions.c.id, decisions.c.repeats, decisions.c.last_at, *columns_of(Decision, decisions))
 _REFUSED = select(audit.c.at, audit.c.actor, audit.c.detail).where(audit.c.action == ACTION).order_by(audit.c.id.desc())
 _EVENTS = select(events.c.id, *columns_of(Event, events)).order_by(events.c.id)
+
+
+@cache
+def _recoveries(filters: frozenset[str]) -> Any:
+    """Return the question for recoveries by these filters, made once."""
+    conditions = {name: recoveries.c[name] == bindparam(name) for name in ("service", "outcome", "state")}
+    conditions["since"] = recoveries.c.created_at >= bindparam("since")
+    return _RECOVERIES.where(*(conditions[name] for name in sorted(filters))).limit(bindparam("at_most"))
 
 
 class Stories(Room):
@@ -55,14 +64,10 @@ class Stories(Room):
             since: created at or after this moment.
             limit: at most so many.
         """
-        query = _RECOVERIES.limit(limit)
-        for column, value in ((recoveries.c.service, service), (recoveries.c.outcome, outcome), (recoveries.c.state, state)):
-            if value is not None:
-                query = query.where(column == value)
-        if since is not None:
-            query = query.where(recoveries.c.created_at >= since)
-        with self._asking() as connection:
-            return load_all(Recovery, connection.execute(query))
+        wanted = {"service": service, "outcome": outcome, "state": state, "since": since}
+        given = {name: value for name, value in wanted.items() if value is not None}
+        with self._reading() as connection:
+            return load_all(Recovery, connection.execute(_recoveries(frozenset(given)), {**given, "at_most": limit}))
 
     def story(self, recovery_id: str) -> Story | None:
         """Return everything about one recovery, by id or unique prefix; None if there is none."""
