@@ -135,19 +135,31 @@ class Machine(RuleBasedStateMachine):
         self._deliver(which, fate)
 
     @precondition(lambda self: self.twins.mail)
-    @rule(which=WHICH, at=st.integers(5, 40))
-    def replace_a_frozen_worker(self, which: int, at: int) -> None:
+    @rule(at=st.integers(1, 4), call=st.sampled_from(["holds", "begin_attempt", "journal", "finish_attempt"]))
+    def replace_a_frozen_worker(self, at: int, call: str) -> None:
         """Let a worker sleep until another one has its lease and has done its work."""
         asleep = len(self.twins.frozen)
-        self._deliver(which, Fate(at, End.FREEZES))
+        self._deliver(0, Fate(at, End.FREEZES, call))
         self.work_it_off(11)
+        self._wake_from(asleep)
+
+    @precondition(lambda self: self.twins.open())
+    @rule(which=WHICH, seconds=st.sampled_from([0, 11]))
+    def outrun_a_coordinator(self, which: int, seconds: float) -> None:
+        """Let somebody decide, and sleep until others have gone on."""
+        asleep, recovery_id = len(self.twins.frozen), _one(self.twins.open(), which)
+        self.twins.both(lambda side: side.advance(recovery_id), Fate(1, End.FREEZES, "transition"))
+        self.work_it_off(seconds)
+        self._wake_from(asleep)
+
+    def _wake_from(self, asleep: int) -> None:
         if len(self.twins.frozen) > asleep:
             self.twins.go_on(self.twins.frozen.pop(asleep))
 
     @precondition(lambda self: self.twins.mail)
-    @rule(which=WHICH, at=st.integers(5, 40))
-    def lose_a_worker(self, which: int, at: int) -> None:
-        self._deliver(which, Fate(at))
+    @rule(at=st.integers(5, 40))
+    def lose_a_worker(self, at: int) -> None:
+        self._deliver(0, Fate(at))
 
     def _deliver(self, which: int, fate: Fate) -> None:
         message = _one(self.twins.mail, which)
@@ -218,7 +230,8 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def the_laws_hold(self) -> None:
         self.sound = False
-        self.twins.agree()
+        if self.twins.touched:
+            self.twins.agree()
         self.sound = True
 
     def teardown(self) -> None:

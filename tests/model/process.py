@@ -28,9 +28,11 @@ class Fate:
 
     at: int = 0
     end: End = End.DIES
+    call: str = ""
+    """The only call of the store whose moments count; empty: all do."""
 
     def __repr__(self) -> str:
-        return f"{self.end.value} at {self.at}" if self.at else "lives"
+        return f"{self.end.value} at {self.call or 'moment'} {self.at}" if self.at else "lives"
 
 
 LIVES = Fate()
@@ -77,10 +79,11 @@ class Process:
         self._dead = True
         self.go()
 
-    def moment(self) -> None:
-        """Live one moment more, or not."""
-        self._moment += 1
-        if self._moment == self._fate.at and not self._dead:
+    def moment(self, call: str = "") -> None:
+        """Live one moment more, which is that before `call`, or not."""
+        counts = self._fate.call in {"", call}
+        self._moment += counts
+        if counts and self._moment == self._fate.at and not self._dead:
             match self._fate.end:
                 case End.DIES:
                     self._dead = True
@@ -136,7 +139,7 @@ class Mortal:
 
     def __getattr__(self, name: str) -> Any:
         def asked(*args: object, **kwargs: object) -> object:
-            self._process.moment()
+            self._process.moment(name)
             if self._process.cut_off or self._away():
                 raise StoreUnavailable("the store is away")
             answer = getattr(self._real(), name)(*args, **kwargs)

@@ -28,6 +28,8 @@ class Twins:
         self._memory, self._database = MemoryStore(), database
         self.sides = (Side(self._memory, self.air), Side(database, self.air))
         self._begun = 0
+        self.touched = True
+        """Whether anything was done since both were compared."""
         self._ends: Counter[str] = Counter()
         self.frozen: list[tuple[Process, Process]] = []
         self.mail: list[Execute] = []
@@ -44,6 +46,7 @@ class Twins:
 
     def go_on(self, pair: tuple[Process, Process], fate: Fate = LIVES) -> object:
         """Let two frozen (or new) processes live on; keep them where they freeze."""
+        self.touched = True
         over = [process.go(fate) for process in pair]
         answers = [process.answer for process in pair]
         for word, answer in answers:
@@ -82,6 +85,7 @@ class Twins:
         broken = [line for line in self.log if line["event"] in BROKEN]
         assert not broken, broken
         self.log.clear()
+        self.touched = False
 
     def reached(self) -> Counter[str]:
         """Return what happened so far: ways from state to state, guards that decided, side effects, and what became of processes."""
