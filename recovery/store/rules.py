@@ -20,6 +20,7 @@ from recovery.models import (
     Kind,
     Lease,
     Recovery,
+    RecoveryState,
     ServiceState,
     Silence,
 )
@@ -57,7 +58,12 @@ def merged(row: Recovery, failure: Failure) -> Recovery:
 
 
 def absorbs(row: Recovery, failure: Failure, now: datetime) -> bool:
-    """Say whether the closed recovery `row` still takes equal failures in."""
+    """Say whether the closed recovery `row` still takes equal failures in.
+
+    What was left alone says nothing about a failure that is more severe.
+    """
+    if row.state is RecoveryState.SUPPRESSED and failure.severity.rank < row.severity.rank:
+        return False
     return row.service == failure.service and row.fingerprint == failure.fingerprint and is_quiet(row, now)
 
 

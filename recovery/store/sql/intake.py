@@ -12,7 +12,7 @@ from recovery.clocks import still_runs
 from recovery.errors import RecoveryError
 from recovery.models import Decision, Event, Failure, Recovery, Severity
 from recovery.ports import Accepted, Intake, Report
-from recovery.store.rules import is_quiet, later, merge_decision
+from recovery.store.rules import absorbs, later, merge_decision
 from recovery.store.schema import IS_CLOSED, IS_OPEN, failures, recoveries
 from recovery.store.sql.batch import OutrunError, failure_row, take_in
 from recovery.store.sql.ledger import count, note
@@ -167,7 +167,7 @@ class SqlIntake(Room):
         row = _one(connection, _MERGE_OPEN, of=service, **news)
         if row is None:
             candidates = connection.execute(_QUIET_FOR, {"of": service, "alike": failure.fingerprint, "now": now})
-            quiet = [found for found in load_all(Recovery, candidates) if is_quiet(found, now)]
+            quiet = [found for found in load_all(Recovery, candidates) if absorbs(found, failure, now)]
             row = _one(connection, _MERGE_QUIET, of=quiet[0].id, **news) if quiet else None
         if row is not None:
             self._add_failure(connection, row.id, failure)

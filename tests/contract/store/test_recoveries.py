@@ -114,6 +114,17 @@ def test_a_quiet_closed_recovery_absorbs_equal_failures_until_its_time(store: St
     assert other.intake is Intake.OPENED
 
 
+def test_a_suppressed_recovery_absorbs_no_failure_that_is_more_severe_than_what_was_left_alone(store: Store) -> None:
+    left_alone = recovery(state=RecoveryState.SUPPRESSED, quiet_until=at(60), due_at=None, finished_at=at(5), severity=Severity.LOW)
+    store.open_recovery(left_alone, failure(severity="low"), [], [])
+
+    as_mild = store.open_recovery(recovery(created_at=at(10)), failure(severity="low"), [], [])
+    worse = store.open_recovery(recovery(created_at=at(20)), failure(severity="high"), [], [])
+
+    assert (as_mild.intake, as_mild.recovery.id) == (Intake.MERGED, left_alone.id)
+    assert worse.intake is Intake.OPENED
+
+
 def test_quiet_ends_and_never_stops_a_recovery_without_a_failure(store: Store) -> None:
     store.open_recovery(recovery(state=RecoveryState.SUPPRESSED, quiet_until=at(60)), failure(), [], [])
 
