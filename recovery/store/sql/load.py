@@ -30,9 +30,16 @@ _OTHERS_BEGUN = _BEGUN.where(recoveries.c.id != bindparam("me"))
 _HELD = select(recoveries.c.id).where(IS_OPEN, recoveries.c.held_by == bindparam("guard")).order_by(*URGENCY).limit(bindparam("how_many"))
 _LATER = or_(recoveries.c.due_at.is_(None), recoveries.c.due_at > bindparam("now"))
 _WAKE = update(recoveries).where(IS_OPEN, _LATER).values(due_at=bindparam("now"), touched_at=bindparam("now"))
-_WAKE_THESE = _WAKE.where(recoveries.c.id.in_(bindparam("of", expanding=True)))
+_IN_ORDER = (
+    select(recoveries.c.id)
+    .where(IS_OPEN)
+    .order_by(recoveries.c.service)  # everybody locks in the same order, so nobody waits in a circle
+    .with_for_update()
+    .correlate(None)
+)
+_WAKE_THESE = _WAKE.where(recoveries.c.id.in_(_IN_ORDER.where(recoveries.c.id.in_(bindparam("of", expanding=True)))))
 _WAKE_ONE = _WAKE.where(recoveries.c.id == bindparam("of"))
-_WAKE_ALL = _WAKE.where(recoveries.c.held_by == bindparam("guard"))
+_WAKE_ALL = _WAKE.where(recoveries.c.id.in_(_IN_ORDER.where(recoveries.c.held_by == bindparam("guard"))))
 
 
 class SqlLoad(Room):

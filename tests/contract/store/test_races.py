@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -16,8 +16,8 @@ from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 
 from recovery.errors import StoreUnavailable
-from recovery.models import Answer, Approval, RecoveryState, new_id
-from recovery.ports import Intake, Store
+from recovery.models import Answer, Approval, Event, Recovery, RecoveryState, Silence, SilenceKind, new_id
+from recovery.ports import Intake, Report, Store
 from recovery.store import schema
 from recovery.store.engine import open_engine
 from recovery.store.sql import SqlStore
@@ -87,8 +87,32 @@ def test_of_many_answers_at_once_one_counts_and_everybody_is_told_which(store: S
         assert store.approval(opened.id) == answers[0]
 
 
+def opening(name: str) -> tuple[Recovery, Sequence[Event]]:
+    return recovery(name), ()
+
+
 def answer_in_turn(store: Store, recovery_id: str, worker: int) -> Approval | None:
     return store.answer(recovery_id, list(Answer)[worker % 2], f"person {worker}", "", at(1))
+
+
+def test_what_a_silence_held_is_woken_while_its_reports_come_in_and_nobody_waits_in_a_circle(store: Store) -> None:
+    names = [f"service-{number:03}" for number in range(60)]
+    for name in reversed(names):
+        opened = recovery(name)
+        store.open_recovery(opened, None, [], [])
+        store.transition(opened, replace(opened, held_by=SilenceKind.SILENCE, due_at=at(9_000)))
+
+    def work(worker: int) -> None:
+        for turn in range(20):
+            if worker:
+                store.take_in([Report(failure(service=name), at(turn), partial(opening, name)) for name in names])
+                continue
+            store.put_silence(Silence(f"silence-{turn}", SilenceKind.SILENCE, at(0), None, "ann", "quiet", at(0)))
+            store.lift_silence(f"silence-{turn}", "ann", at(1_000 - turn))  # each time all of them are due later
+
+    together(work, 2)
+
+    assert {(row.failures, row.due_at) for row in store.open_recoveries()} == {(21, at(981))}
 
 
 def test_a_cancellation_and_reports_survive_racing_transitions(store: Store) -> None:
