@@ -13,13 +13,19 @@ PLATFORM = """
 cooldown = 0
 max_attempts = 1000
 """
+ASKED = "asked"
 BOOT = 0.1
 """Seconds from a patient's start until it answers."""
 
 
 def measured() -> Stage:
-    """Return the stage: `quick` counts as well after one good look, `usual` after a second of health, the default."""
-    patients = [Patient("quick", "healthy_for = 0", boot=BOOT), Patient("usual", boot=BOOT)]
+    """Return the stage.
+
+    `quick` counts as well after one good look, `usual` after a second of health, the default; recoveries of the third wait
+    for somebody's yes, and so are there to merge reports into.
+    """
+    asks = 'autonomy = "approve"'
+    patients = [Patient("quick", "healthy_for = 0", boot=BOOT), Patient("usual", boot=BOOT), Patient(ASKED, asks, boot=BOOT)]
     return Stage(patients, PLATFORM)
 
 
