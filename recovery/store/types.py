@@ -66,7 +66,7 @@ def _utc_text(value: datetime | None) -> str | None:
 
 
 def _utc_in(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text).replace(tzinfo=UTC)
+    return None if text is None else datetime.fromisoformat(text + "+00:00")
 
 
 class Word(TypeDecorator[E], Generic[E]):
