@@ -33,6 +33,7 @@ from recovery.models import (
     SilenceKind,
     Status,
 )
+from recovery.store.rules import repeat_key
 from tests.rows import T0, at, attempt, recovery
 
 RESTART = PlannedAttempt(strategy="restart", queue="restart")
@@ -200,6 +201,15 @@ def test_a_declared_maintenance_window_holds_and_is_looked_at_again_because_the_
     assert verdict
     assert (verdict.guard, verdict.until) == ("maintenance", at(500))
     assert verdict.look_at(NOW) == NOW + timedelta(seconds=60)
+
+
+def test_a_long_wait_for_the_budget_is_one_decision_however_its_numbers_change() -> None:
+    loads = [Load(in_progress=1), Load(in_progress=2, ahead=3), Load(in_progress=1, ahead=1)]
+    seen = facts()
+    verdicts = [action_budget(replace(seen, load=load), RESTART) for load in loads]
+
+    assert len({repeat_key(verdict.decision(seen)) for verdict in verdicts if verdict}) == 1
+    assert all(verdicts)
 
 
 def test_a_flapping_service_is_held_with_its_rate() -> None:

@@ -136,15 +136,15 @@ def action_budget(facts: Facts, _planned: PlannedAttempt) -> Verdict | None:
         "open": load.open,
         "storm": storm,
     }
-    waiting = f"; {load.ahead} more urgent wait" if load.ahead else ""
+    waiting = f"; more urgent ones that wait: {load.ahead}"  # numbers alone change, so that a long wait stays one decision
     if load.in_progress + load.ahead >= most:
         mode = f"storm: {load.open} of {len(facts.fleet.services)} services are sick; " if storm else ""
-        reason = f"{mode}{load.in_progress} {'is' if load.in_progress == 1 else 'are'} being recovered, {most} may be at once{waiting}"
+        reason = f"{mode}recoveries under way: {load.in_progress}, at most {most} may be{waiting}"
         return Verdict(Choice.DELAY, budget.BUDGET, reason, None, numbers, again=BUDGET_RECHECK)
     begun, window = _others_begun(facts), facts.fleet.platform.budget.window
     if per_window is None or begun + load.ahead < per_window:
         return None
-    reason = f"{begun} others began within {window:g} s, {per_window} may{waiting}"
+    reason = f"others that began within {window:g} s: {begun}, at most {per_window} may{waiting}"
     limits: JsonObject = {"begun": begun, "per_window": per_window, "window": window}
     return Verdict(Choice.DELAY, budget.BUDGET, reason, None, numbers | limits, again=BUDGET_RECHECK)
 
