@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -34,28 +35,26 @@ NAME = "storm"
 REPORTS, TASKS = 100_000, 2_000
 SECONDS = 10.0
 """The target for all of them through the stream."""
+NOOP_WORKER = ("-m", "celery", "-A", "benchmarks.noop", "--quiet", "worker", "-Q", QUEUE, "-c", "2", "--without-mingle")
 REPORT = {"category": "service_unavailable", "message": "connection refused", "source": "benchmark"}
 
 
 def measure(stage: Stage) -> list[Result]:
     """Return how many reports a second the intake takes in as single tasks, and how many tasks it could run."""
     progress(f"{NAME}: {TASKS:,} tasks that do nothing, {TASKS:,} reports as single tasks")
-    worker = stage.start(
-        "-m", "celery", "-A", "benchmarks.noop", "--quiet", "worker", "-n", "storm@%h", "-Q", QUEUE, "-c", "2", "--without-mingle"
-    )
+    worker = stage.start(*NOOP_WORKER, "-n", "storm@%h")
     stage.redis.delete(RAN)
     stage.send("noop", to=QUEUE)
     eventually(lambda: stage.redis.llen(RAN) >= 1, within=30)
     stage.redis.delete(RAN)
     idle = psutil.Process(worker.pid)
-    nothing = _rate(idle, lambda: stage.send("noop", to=QUEUE), lambda: int(stage.redis.llen(RAN)))  # type: ignore[arg-type]
+    nothing = _rate(idle, lambda: stage.send("noop", to=QUEUE), lambda: int(stage.redis.llen(RAN)))
+    report = partial(stage.send, "recovery.report_failure", service=ASKED, **REPORT)
     since = utcnow()
-    stage.send("recovery.report_failure", service=ASKED, **REPORT)
+    report()
     recovery = stage.opened(ASKED, since)
     before = _failures(stage)
-    reports = _rate(
-        stage.part("intake"), lambda: stage.send("recovery.report_failure", service=ASKED, **REPORT), lambda: _failures(stage) - before
-    )
+    reports = _rate(stage.part("intake"), report, lambda: _failures(stage) - before)
     stage.send("recovery.cancel", recovery_id=recovery.id)
     floor = REPORTS / nothing
     return [
@@ -82,9 +81,8 @@ def measure_stream() -> list[Result]:
             seconds = _drained(server, f"sqlite:///{Path(made) / 'history.db'}")
         finally:
             server.kill()
-    return [
-        Result(NAME, "100,000 equal reports through the stream", seconds, "s", SECONDS, f"{REPORTS / seconds:,.0f} a second, one recovery")
-    ]
+    note = f"{REPORTS / seconds:,.0f} a second, one recovery"
+    return [Result(NAME, "100,000 equal reports through the stream", seconds, "s", SECONDS, note)]
 
 
 def _drained(server: ValkeyServer, database: str) -> float:
