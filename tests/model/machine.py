@@ -65,6 +65,8 @@ class Machine(RuleBasedStateMachine):
             self.reported.append((f"failure-{len(self.reported)}", service))
         failure_id, service = self.reported[-1]
         self.fall_ill(service, cure)
+        if not late:
+            self._see(service)
         payload = self._payload(failure_id, service, category, late)
         self.twins.both(lambda side: side.advance(side.desk.report(payload).recovery.id), fate)
 
@@ -134,12 +136,11 @@ class Machine(RuleBasedStateMachine):
     def deliver_again(self, which: int, fate: Fate) -> None:
         self._deliver(which, fate)
 
-    @precondition(lambda self: self.twins.mail)
-    @rule(at=st.integers(1, 4), call=st.sampled_from(["holds", "begin_attempt", "journal", "finish_attempt"]))
-    def replace_a_frozen_worker(self, at: int, call: str) -> None:
+    @rule(service=ONE, at=st.integers(1, 4), call=st.sampled_from(["holds", "begin_attempt", "journal", "finish_attempt"]))
+    def replace_a_frozen_worker(self, service: str, at: int, call: str) -> None:
         """Let a worker sleep until another one has its lease and has done its work."""
         asleep = len(self.twins.frozen)
-        self._deliver(0, Fate(at, End.FREEZES, call))
+        self._give_work(service, Fate(at, End.FREEZES, call))
         self.work_it_off(11)
         self._wake_from(asleep)
 
@@ -156,10 +157,17 @@ class Machine(RuleBasedStateMachine):
         if len(self.twins.frozen) > asleep:
             self.twins.go_on(self.twins.frozen.pop(asleep))
 
-    @precondition(lambda self: self.twins.mail)
-    @rule(at=st.integers(5, 40))
-    def lose_a_worker(self, at: int) -> None:
-        self._deliver(0, Fate(at))
+    @rule(service=ONE, at=st.integers(5, 40), seconds=st.sampled_from([0, 11]))
+    def replace_a_lost_worker(self, service: str, at: int, seconds: float) -> None:
+        """Let a worker die; with 11 s, its lease runs out and another one goes on."""
+        self._give_work(service, Fate(at))
+        self.work_it_off(seconds)
+
+    def _give_work(self, service: str, fate: Fate) -> None:
+        """Let a worker meet its fate at what may run on `service` now."""
+        self.trigger(service, None, force=True, dry_run=False, fate=LIVES)
+        if self.twins.mail:
+            self._deliver(0, fate)
 
     def _deliver(self, which: int, fate: Fate) -> None:
         message = _one(self.twins.mail, which)
@@ -174,10 +182,14 @@ class Machine(RuleBasedStateMachine):
         self.pass_time(seconds)
         self.twins.both(tick_and_work)
 
-    @rule(service=ONE, well=st.booleans(), flapping=RARELY, since=st.sampled_from([0, 120]), fate=FATES)
+    @rule(service=ONE, well=RARELY, flapping=RARELY, since=st.sampled_from([0, 120]), fate=FATES)
     def sweep(self, service: str, well: bool, flapping: bool, since: int, fate: Fate) -> None:
         if well:
             self.fall_ill(service, None)
+        self._see(service, flapping=flapping, since=since)
+        self.twins.both(restore, fate)
+
+    def _see(self, service: str, *, flapping: bool = False, since: int = 0) -> None:
         now = self.twins.air.now
         status = Status.UNHEALTHY if service in self.twins.sides[0].patients.sick else Status.HEALTHY
         began = now - timedelta(seconds=since)
@@ -185,7 +197,6 @@ class Machine(RuleBasedStateMachine):
         stable = began if since and status is Status.HEALTHY else known.stable_since
         state = ServiceState(service, status, since=began, seen_at=now, stable_since=stable, flapping=flapping)
         self.twins.both(lambda side: side.at_work.record_sweep([], [], [state], [], now))
-        self.twins.both(restore, fate)
 
     # -- what goes wrong
 

@@ -31,12 +31,11 @@ REACHED = {
     "pending to in_progress",
     "pending to awaiting_approval",
     "awaiting_approval to cancelled",
-    "in_progress to pending",
     "in_progress to succeeded",
     "in_progress to failed",
-    "in_progress to cancelled",
     "guard action_budget",
     "guard approval",
+    "guard cooldown",
     "guard dependency_down",
     "guard one_open_recovery",
     "guard quiet_period",
@@ -91,7 +90,7 @@ def tell(stories: int, steps: int = 50, *, new: bool = False, shrink: bool = Tru
 
 @pytest.mark.timeout(900)
 def test_both_worlds_agree_and_keep_the_laws_whatever_happens() -> None:
-    tell(STORIES or 30, 80 if STORIES else 50, new=bool(STORIES))
+    tell(STORIES or 20, 80 if STORIES else 50, new=bool(STORIES))
 
     assert set(Machine.reached) >= REACHED
 
