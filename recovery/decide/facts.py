@@ -168,7 +168,7 @@ def gather(
             silences=store.silences(now),
             blind=sight(states, fleet, now),
             load=_load(store, fleet, recovery, now) if unasked and recovery.state is not RecoveryState.IN_PROGRESS else Load(),
-            approval=store.approval(recovery.id) if unasked and _may_be_asked(fleet, service) else None,
+            approval=store.approval(recovery.id) if unasked and _may_be_asked(fleet, service, recovery) else None,
         )
 
 
@@ -195,5 +195,7 @@ def _load(store: Store, fleet: Fleet, recovery: Recovery, now: datetime) -> Load
     return store.load(recovery, BUDGET, now - timedelta(seconds=fleet.platform.budget.window))
 
 
-def _may_be_asked(fleet: Fleet, service: ServiceDeclaration) -> bool:
-    return bool(service.approve) or fleet.autonomy(service.name) is Autonomy.APPROVE
+def _may_be_asked(fleet: Fleet, service: ServiceDeclaration, recovery: Recovery) -> bool:
+    """Say whether there may be a question, also one that the file no longer asks for: a no that was given counts."""
+    asks = bool(service.approve) or fleet.autonomy(service.name) is Autonomy.APPROVE
+    return asks or recovery.state is RecoveryState.AWAITING_APPROVAL

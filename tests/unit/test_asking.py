@@ -2,7 +2,7 @@
 
 import pytest
 
-from recovery.models import Answer, Choice, Kind, Outcome, RecoveryState, SilenceKind, Status
+from recovery.models import Answer, Autonomy, Choice, Kind, Outcome, RecoveryState, SilenceKind, Status
 from recovery.ports import Done, Execute, Wait
 from tests.world import World
 
@@ -75,6 +75,16 @@ def test_a_no_cancels_it_with_who_and_why() -> None:
     assert world.ledger == []
     world.later(60)
     assert world.report() == recovery_id, "who said no is not asked again a minute later"
+
+
+def test_a_no_counts_although_nobody_would_be_asked_any_more() -> None:
+    world, recovery_id = asking()
+    answer(world, recovery_id, Answer.REJECTED)
+    world.change(autonomy=Autonomy.AUTO)
+    world.reaper.tick()
+
+    assert world.recovery(recovery_id).state is RecoveryState.CANCELLED
+    assert world.ledger == []
 
 
 def test_after_a_late_no_the_same_failure_does_not_ask_again_at_once() -> None:
