@@ -212,6 +212,24 @@ def envelope(task: str, body: bytes) -> bytes:
     return json.dumps({**coded, "headers": {"task": task, "id": task}, "properties": properties}).encode()
 
 
+def flood(stage: Stage, queue: str, task: str, arguments: dict[str, object]) -> None:
+    """Let so many messages be there at once: their worker stands still while they are written."""
+    worker, key = stage.part("recover" if queue == "cache_rebuild" else "intake"), f"recovery:celery:{queue}"
+    freeze(worker.pid)
+    try:
+        for _message in range(2):  # a read that had begun takes the first
+            stage.send(task, to=queue, **arguments)
+        eventually(lambda: waiting(stage, queue))
+        message = json.loads(stage.redis.lindex(key, 0))  # type: ignore[arg-type]
+        copies = []
+        for number in range(FLOOD):
+            message["headers"]["id"] = message["properties"]["delivery_tag"] = f"{queue}-{number}"
+            copies.append(json.dumps(message))
+        stage.redis.lpush(key, *copies)
+    finally:
+        worker.resume()
+
+
 def waiting(stage: Stage, queue: str) -> int:
     return int(stage.redis.llen(f"recovery:celery:{queue}"))
 
@@ -227,8 +245,7 @@ def waiting(stage: Stage, queue: str) -> int:
 def test_a_flood_on_one_queue_does_not_delay_the_recovery_of_another(
     stage: Stage, queue: str, task: str, arguments: dict[str, object]
 ) -> None:
-    for _message in range(FLOOD):
-        stage.send(task, to=queue, **arguments)
+    flood(stage, queue, task, arguments)
     since = utcnow()
 
     stage.patients["web"].kill()
