@@ -83,6 +83,10 @@ class Word(TypeDecorator[E], Generic[E]):
         super().__init__()
         self.enum = enum
 
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:  # noqa: ARG002  # SQLAlchemy's signature
+        """Do what `process_bind_param` does, without SQLAlchemy's steps in between."""
+        return lambda value: None if value is None else str(value)
+
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:  # noqa: ARG002  # SQLAlchemy's signature
         """Look members up without asking the enum's class."""
         members: dict[str | None, E | None] = {None: None, **{str(member): member for member in self.enum}}
