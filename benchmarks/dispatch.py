@@ -21,7 +21,7 @@ from tests.support import eventually
 
 NAME = "dispatch"
 ROUNDS = 25
-TIMES_NOOP = 10
+TIMES_NOOP = 4
 """The target: at most so many times the latency of the task that does nothing."""
 REPORT = {"service": "quick", "category": "service_unavailable", "message": "benchmark"}
 

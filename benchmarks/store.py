@@ -1,26 +1,40 @@
-"""What it costs to remember: one whole recovery (report, plan, guards, attempt, two steps, verification, end) without any real work.
+"""What it costs to remember a whole recovery.
 
-Every transition is a transaction of its own; in memory it costs nothing but Python, so the difference is the database.
+First only its rows, one recovery, three attempts and five steps, each in a transaction of its own, beside the bare driver that
+writes the same rows in as many transactions, and knows neither fences nor versions. Then all that the engine does for one (report,
+plan, guards, attempt, two steps, verification, end) without any real work, on SQLite and in memory.
 """
 
 import logging
 import tempfile
 import time
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from statistics import median
 
 import structlog
+from sqlalchemy import Table, insert
 
+from benchmarks.bare import COMMIT, Sent, send_again, sqlite_twins, timed
 from benchmarks.results import Result, progress, summed
 from benchmarks.run import run
+from recovery.models import Action, Attempt, AttemptState, Lease, RecoveryState, Step, StepState
 from recovery.ports import Store
+from recovery.store.direct import prepare
 from recovery.store.engine import dispose
 from recovery.store.memory import MemoryStore
 from recovery.store.migrate import migrate
+from recovery.store.schema import attempts, recoveries, steps
 from recovery.store.sql import SqlStore
+from recovery.store.sql.room import Data, values_of
 from tests.world import World
 
 NAME = "store"
 RECOVERIES = 100
+TIMES_BARE = 2.5
+"""The target for the rows of a recovery: at most so many times what the bare driver takes."""
 
 
 def measure() -> list[Result]:
@@ -28,18 +42,81 @@ def measure() -> list[Result]:
     progress(f"{NAME}: {RECOVERIES} recoveries on SQLite")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))  # the log is not what is measured
     with tempfile.TemporaryDirectory(prefix="rcv-") as folder:
+        rows = _rows(Path(folder))
         url = f"sqlite:///{Path(folder) / 'history.db'}"
         migrate(url)
         store = SqlStore.open(url)
         on_disk = _recoveries(store)
         dispose(store.engine)
     return [
+        *rows,
         summed(NAME, "one recovery, all written down in SQLite", on_disk, "ms"),
         summed(NAME, "one recovery, in memory", _recoveries(MemoryStore()), "ms"),
     ]
 
 
+def _rows(folder: Path) -> list[Result]:
+    """Write the rows of recoveries through the store, and the same ones by the bare driver."""
+    ours, bare = [], []
+    with sqlite_twins(folder, lambda _store: None) as twins:
+        for number in range(RECOVERIES):
+            story = _Story(f"service-{number}")
+            lease = twins.store.acquire_lease(story.service, story.recovery.id, "worker", story.at, story.at + timedelta(minutes=1))
+            assert lease is not None
+            ours.append(timed(partial(story.write, twins.store, lease)))
+            sent = story.as_sql(twins.store)
+            bare.append(timed(partial(send_again, twins.driver, sent)))
+    note = f"{median(ours) / median(bare):.1f} times the bare driver"
+    return [
+        summed(NAME, "rows of one recovery: 1 + 3 attempts + 5 steps", ours, "µs", TIMES_BARE * median(bare), note),
+        summed(NAME, "   the same rows by the bare driver", bare, "µs"),
+    ]
+
+
+class _Story:
+    """The rows of one recovery that needed three attempts."""
+
+    def __init__(self, service: str) -> None:
+        world = World("restart")
+        self.service, self.at = service, world.now
+        self.recovery = replace(world.recovery(world.report()), service=service)
+        made = {"service": service, "strategy": "restart", "queue": "restart", "action": Action.APPLY}
+        self.attempts = [
+            Attempt(self.recovery.id, number, state=AttemptState.QUEUED, created_at=self.at, **made)  # type: ignore[arg-type]
+            for number in (1, 2, 3)
+        ]
+        self.steps = [
+            Step(self.recovery.id, number, place, f"step-{place}", StepState.FINISHED, 1, self.at, self.at, {"pid": 1}, {"pid": 2})
+            for number, place in ((1, 0), (1, 1), (2, 0), (3, 0), (3, 1))
+        ]
+
+    def write(self, store: Store, lease: Lease) -> None:
+        """Write it as the engine does, nine transactions."""
+        current = store.open_recovery(self.recovery, None, (), ()).recovery
+        for attempt in self.attempts:
+            after = replace(current, state=RecoveryState.IN_PROGRESS, attempt=attempt.number, due_at=self.at)
+            stored = store.transition(current, after, attempt=attempt)
+            assert stored is not None
+            current = stored
+            for step in self.steps:
+                if step.attempt == attempt.number:
+                    store.journal(lease, step)
+
+    def as_sql(self, store: SqlStore) -> list[Sent]:
+        """Return the nine rows as plain inserts, each in its own transaction."""
+        rows: list[tuple[Table, Data]] = [(recoveries, self.recovery)]
+        rows += [(attempts, row) for row in self.attempts]
+        rows += [(steps, row) for row in self.steps]
+        sent = []
+        for table, item in rows:
+            values = values_of(item)
+            row = prepare(insert(table), tuple(values), store.engine.dialect)
+            sent += [Sent("BEGIN IMMEDIATE"), Sent(row.text, row.bind(values)), Sent(COMMIT)]
+        return sent
+
+
 def _recoveries(store: Store) -> list[float]:
+    """Run whole recoveries and return the milliseconds of each."""
     world = World("restart", platform={"cooldown": 0, "max_attempts": 1_000})
     world.use(store)
     times = []
