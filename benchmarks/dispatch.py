@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from statistics import median
 
-from benchmarks.noop import QUEUE, RAN
+from benchmarks.noop import QUEUE, RAN, WORKER
 from benchmarks.results import Result, progress, summed
 from benchmarks.run import alone
 from recovery.client import RecoveryClient
@@ -29,9 +29,11 @@ REPORT = {"service": "quick", "category": "service_unavailable", "message": "ben
 def measure(stage: Stage) -> list[Result]:
     """Return the milliseconds of both, and where ours go."""
     progress(f"{NAME}: {ROUNDS} reports by Celery, {ROUNDS} by the client")
-    stage.start("-m", "celery", "-A", "benchmarks.noop", "--quiet", "worker", "-n", "noop@%h", "-Q", QUEUE, "-c", "2", "--without-mingle")
+    worker = stage.start(*WORKER)
     _noop(stage, within=30)
     floor = [_noop(stage) for _ in range(ROUNDS)]
+    worker.terminate()
+    worker.wait()
     by_task = [_report(stage, lambda: stage.send("recovery.report_failure", **REPORT)) for _ in range(ROUNDS)]
     with tempfile.TemporaryDirectory() as spool, RecoveryClient(stage.settings.redis, spool=spool) as client:
         by_client = [_report(stage, lambda: client.report("quick", "benchmark", category="service_unavailable")) for _ in range(ROUNDS)]

@@ -12,6 +12,8 @@ from recovery.store.connect import connect
 from workers.locate import beside
 
 QUEUE = "noop"
+WORKER = ("-m", "celery", "-A", "benchmarks.noop", "--quiet", "worker", "-n", "noop@%h", "-Q", QUEUE, "-c", "2", "--without-mingle")
+"""What starts it, after `python`: as many processes as the intake has."""
 RAN = "benchmark:noop"
 """A Redis list of the moments at which the task ran."""
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import structlog
 
-from benchmarks.noop import QUEUE, RAN
+from benchmarks.noop import QUEUE, RAN, WORKER
 from benchmarks.results import Result, progress
 from benchmarks.run import run
 from benchmarks.stage import ASKED
@@ -35,20 +35,21 @@ NAME = "storm"
 REPORTS, TASKS = 100_000, 2_000
 SECONDS = 10.0
 """The target for all of them through the stream."""
-NOOP_WORKER = ("-m", "celery", "-A", "benchmarks.noop", "--quiet", "worker", "-Q", QUEUE, "-c", "2", "--without-mingle")
 REPORT = {"category": "service_unavailable", "message": "connection refused", "source": "benchmark"}
 
 
 def measure(stage: Stage) -> list[Result]:
     """Return how many reports a second the intake takes in as single tasks, and how many tasks it could run."""
     progress(f"{NAME}: {TASKS:,} tasks that do nothing, {TASKS:,} reports as single tasks")
-    worker = stage.start(*NOOP_WORKER, "-n", "storm@%h")
+    worker = stage.start(*WORKER)
     stage.redis.delete(RAN)
     stage.send("noop", to=QUEUE)
     eventually(lambda: stage.redis.llen(RAN) >= 1, within=30)
     stage.redis.delete(RAN)
     idle = psutil.Process(worker.pid)
     nothing = _rate(idle, lambda: stage.send("noop", to=QUEUE), lambda: int(stage.redis.llen(RAN)))
+    worker.terminate()
+    worker.wait()
     report = partial(stage.send, "recovery.report_failure", service=ASKED, **REPORT)
     since = utcnow()
     report()
