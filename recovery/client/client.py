@@ -78,7 +78,7 @@ class RecoveryClient:
 
     # --- telling ---
 
-    def report(  # noqa: PLR0913 - everything a failure can say, all but two by keyword
+    def report(
         self,
         service: str,
         error: BaseException | str | None = None,

@@ -24,7 +24,7 @@ def test_a_service_that_never_changes_has_a_rate_of_zero_and_one_that_always_doe
 def test_a_newer_change_weighs_half_as_much_again_as_an_old_one() -> None:
     oldest, newest = change_rate("0" + "1" * 20), change_rate("1" * 20 + "0")
 
-    assert (oldest, newest) == (pytest.approx(4.0), pytest.approx(6.0))
+    assert [oldest, newest] == pytest.approx([4.0, 6.0])
 
 
 def test_no_rate_is_told_before_21_looks_are_known() -> None:
