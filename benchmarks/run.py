@@ -1,5 +1,7 @@
 """Runs benchmarks and prints the table: all of them, or one on a platform of its own."""
 
+import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 
@@ -13,6 +15,7 @@ OnStage = Callable[[Stage], list[Result]]
 
 def run(on_stage: Sequence[OnStage], without: Sequence[Callable[[], list[Result]]] = ()) -> None:
     """Run them one after another, nothing beside, and print what came out."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the platform ends, too
     began = time.monotonic()
     results: list[Result] = []
     try:
