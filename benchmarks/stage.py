@@ -12,6 +12,7 @@ PLATFORM = """
 [platform]
 cooldown = 0
 max_attempts = 1000
+flap_high = 101
 """
 ASKED = "asked"
 BOOT = 0.1
