@@ -1,13 +1,18 @@
 """Processes that are killed, frozen or cut off at moments chosen beforehand. One runs at a time, so that a story repeats exactly."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from recovery.errors import RecoveryError, StoreUnavailable
 from recovery.models import Lease
+
+
+STUCK = 120.0
+"""Real seconds after which a process that neither ends nor freezes is given up; one needs milliseconds."""
 
 
 class Killed(BaseException):
@@ -57,6 +62,8 @@ class Process:
         self._moment = 0
         self._dead = False
         self._over = False
+        self._reading = False
+        self._sleeps_after = False
         self._turn = threading.Semaphore(0)
         self._back = threading.Semaphore(0)
         self._thread: threading.Thread | None = None
@@ -69,7 +76,7 @@ class Process:
             self._thread.start()
         else:
             self._turn.release()
-        self._back.acquire()
+        assert self._back.acquire(timeout=STUCK), "it waits for what a frozen process holds"
         if self._over:
             self._thread.join()
         return self._over
@@ -89,11 +96,33 @@ class Process:
                     self._dead = True
                 case End.LOSES_THE_STORE:
                     self.cut_off = True
+                case End.FREEZES if self._reading:
+                    self._sleeps_after = True
                 case End.FREEZES:
-                    self._back.release()
-                    self._turn.acquire()
+                    self._sleep()
         if self._dead:
             raise Killed
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Fall asleep only after the block: what belongs together is seen at one moment, and may keep others out until then."""
+        self._reading = True
+        try:
+            yield
+        finally:
+            self._reading = False
+
+    def sleep_if_due(self) -> None:
+        """Sleep now, if it should have fallen asleep while it was reading."""
+        if self._sleeps_after:
+            self._sleeps_after = False
+            self._sleep()
+            if self._dead:
+                raise Killed
+
+    def _sleep(self) -> None:
+        self._back.release()
+        self._turn.acquire()
 
     def _live(self) -> None:
         _here.process = self
@@ -137,11 +166,24 @@ class Mortal:
         self._away = away
         self._watch = watch
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Do what the store does, without falling asleep in the middle."""
+        self._process.moment("together")
+        self._require_there()
+        real: Any = self._real()
+        with real.together(), self._process.reading():
+            yield
+        self._process.sleep_if_due()
+
+    def _require_there(self) -> None:
+        if self._process.cut_off or self._away():
+            raise StoreUnavailable("the store is away")
+
     def __getattr__(self, name: str) -> Any:
         def asked(*args: object, **kwargs: object) -> object:
             self._process.moment(name)
-            if self._process.cut_off or self._away():
-                raise StoreUnavailable("the store is away")
+            self._require_there()
             answer = getattr(self._real(), name)(*args, **kwargs)
             if name == "acquire_lease" and isinstance(answer, Lease):
                 self._process.lease = answer
