@@ -31,12 +31,14 @@ def measure(stage: Stage) -> list[Result]:
     progress(f"{NAME}: {ROUNDS} reports by Celery, {ROUNDS} by the client")
     worker = stage.start(*WORKER)
     _noop(stage, within=30)
-    floor = [_noop(stage) for _ in range(ROUNDS)]
+    floor, by_task, by_client = [], [], []
+    with tempfile.TemporaryDirectory() as spool, RecoveryClient(stage.settings.redis, spool=spool) as client:
+        for _ in range(ROUNDS):  # in turn, so that whatever else the machine does hits all of them alike
+            floor.append(_noop(stage))
+            by_task.append(_report(stage, lambda: stage.send("recovery.report_failure", **REPORT)))
+            by_client.append(_report(stage, lambda: client.report("quick", "benchmark", category="service_unavailable")))
     worker.terminate()
     worker.wait()
-    by_task = [_report(stage, lambda: stage.send("recovery.report_failure", **REPORT)) for _ in range(ROUNDS)]
-    with tempfile.TemporaryDirectory() as spool, RecoveryClient(stage.settings.redis, spool=spool) as client:
-        by_client = [_report(stage, lambda: client.report("quick", "benchmark", category="service_unavailable")) for _ in range(ROUNDS)]
     target = TIMES_NOOP * median(floor)
     times = f"{median(each['all'] for each in by_task) / median(floor):.1f} times the no-op task"
     return [
