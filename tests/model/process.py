@@ -10,7 +10,6 @@ from typing import Any
 from recovery.errors import RecoveryError, StoreUnavailable
 from recovery.models import Lease
 
-
 STUCK = 120.0
 """Real seconds after which a process that neither ends nor freezes is given up; one needs milliseconds."""
 
