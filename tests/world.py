@@ -126,7 +126,7 @@ class World:
         self.now += timedelta(seconds=seconds)
 
     def worker(self, node: str) -> Executor:
-        return Executor(self.at_work, self.registry, lambda: self.fleet, self._probe, self.clock, node)
+        return Executor(self.at_work, self.registry, lambda: self.fleet, self._probe, self.clock, node, objects=self.coordinator.objects)
 
     def _probe(self, checks: Sequence[str]) -> dict[str, Finding]:
         return {name: Finding(self.healthy, "" if self.healthy else "connection refused") for name in checks}

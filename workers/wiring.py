@@ -102,7 +102,7 @@ def assemble(settings: Settings, *, alone: bool = False) -> Platform:
         endpoints=endpoints,
         breakers=breakers,
         coordinator=coordinator,
-        executor=Executor(store, strategies, source.current, probe, utcnow, node),
+        executor=Executor(store, strategies, source.current, probe, utcnow, node, objects=coordinator.objects),
         desk=Desk(store, strategies, source.current, utcnow, later=PLANNED, estimate=history.typical_seconds),
         reaper=Reaper(store, coordinator, strategies, source.current, utcnow),
         sweeper=Sweeper(store, checks, heartbeats, utcnow, busy=lambda: store.busy(utcnow())),

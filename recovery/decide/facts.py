@@ -76,6 +76,11 @@ class Facts:
         """Return the attempts of this recovery, in order."""
         return [attempt for attempt in self.past if attempt.recovery_id == self.recovery.id]
 
+    @property
+    def done(self) -> list[Attempt]:
+        """Return the attempts of this recovery that were carried out, in order."""
+        return [attempt for attempt in self.tried if attempt.state is AttemptState.FINISHED]
+
     def cooldown_left(self, strategy: str) -> float:
         """Return the seconds until `strategy` may run again: the lock's, or the history's if Redis lost the lock.
 

@@ -52,7 +52,7 @@ def _nothing_left(facts: Facts, held_back: Skipped, skipped: tuple[Decision, ...
 
 
 def _exhausted(facts: Facts, held_back: Skipped) -> Verdict:
-    plan, tried = facts.recovery.plan, facts.tried
+    plan, tried = facts.recovery.plan, facts.done
     parts = [
         f"tried {', '.join(f'{attempt.strategy} ({attempt.outcome})' for attempt in tried)}" if tried else "nothing could be tried",
         f"left out: {'; '.join(f'{left.strategy}: {left.why}' for left in plan.left_out)}" if plan.left_out else "",
@@ -72,7 +72,7 @@ def _pause(facts: Facts, held_back: Skipped) -> timedelta:
     """Where every strategy is worn out, nothing can change before the service was stable for long enough, or it is forgotten."""
     platform = facts.fleet.platform
     stable, pause = timedelta(seconds=platform.stable_after), timedelta(seconds=platform.retry_failed_after)
-    if facts.tried or not held_back or any(verdict.guard not in {"attempt_cap", "ineffective"} for _, verdict in held_back):
+    if facts.done or not held_back or any(verdict.guard not in {"attempt_cap", "ineffective"} for _, verdict in held_back):
         return pause
     ends = [min(stable, verdict.until - facts.now) if verdict.until else stable for _, verdict in held_back]
     return max(pause, min(ends))

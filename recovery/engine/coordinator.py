@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from recovery.clocks import ahead, still_runs
 from recovery.config.fleet import Fleet
 from recovery.decide.facts import Facts, Sight, gather, lock_holder
+from recovery.decide.guards import object_to_service
 from recovery.decide.judgement import Judgement, judge
 from recovery.engine import moves
 from recovery.engine.chronicle import tell
@@ -102,7 +103,7 @@ class Coordinator:
 
     def _next(self, recovery: Recovery, attempts: list[Attempt], now: datetime) -> Move | None:
         current = attempts[-1] if attempts else None
-        if current is None or current.state is AttemptState.FINISHED:
+        if current is None or current.state in {AttemptState.FINISHED, AttemptState.SKIPPED}:
             move = self._decide(recovery, attempts, now)
             left = self._not_undone(recovery, current, now)
             return replace(move, mitigation=left) if left else move
@@ -115,7 +116,7 @@ class Coordinator:
         fleet = self._fleet()
         if recovery.service not in fleet.services:
             return moves.cancel(recovery, None, f"{recovery.service} is no longer declared", now, timedelta())
-        facts = gather(self._store, self._cooldowns, fleet, recovery, now, frozenset(self._strategies), self._sight)
+        facts = self._gather(recovery, now)
         last = attempts[-1] if attempts else None
         if last and last.outcome in DONE_WELL:
             known = last.strategy in self._strategies
@@ -124,6 +125,9 @@ class Coordinator:
             return self._cancelled(recovery, last, now)
         judged, judgement = self._judge(facts)
         return moves.follow(judged, judgement, now + resend_after(fleet))
+
+    def _gather(self, recovery: Recovery, now: datetime) -> Facts:
+        return gather(self._store, self._cooldowns, self._fleet(), recovery, now, frozenset(self._strategies), self._sight)
 
     def _judge(self, facts: Facts) -> tuple[Facts, Judgement]:
         """Judge, and take the cooldown lock of what may run. A lock that somebody else took meanwhile is one more fact."""
@@ -163,7 +167,29 @@ class Coordinator:
         if recovery.due_at and now < recovery.due_at and not ahead(recovery.due_at - RESEND_AFTER, now):
             return None
         gone = self._gone(current)
-        return self._park(recovery, current, now, gone) if gone else moves.send(recovery, current, now + resend_after(self._fleet()))
+        if gone:
+            return self._park(recovery, current, now, gone)
+        withdrawn = self._withdraw(recovery, current, now)
+        return withdrawn or moves.send(recovery, current, now + resend_after(self._fleet()))
+
+    def objects(self, recovery: Recovery) -> bool:
+        """Say whether a guard objects by now to an attempt that was decided on a while ago and that nobody has begun.
+
+        Raises `StoreUnavailable` when the facts cannot be had.
+        """
+        return object_to_service(self._gather(replace(recovery, state=RecoveryState.PENDING), self._clock())) is not None
+
+    def _withdraw(self, recovery: Recovery, current: Attempt, now: datetime) -> Move | None:
+        """Take back an attempt that nobody began, if by now a guard objects: the service may be well, or a window may have begun."""
+        facts = self._gather(replace(recovery, state=RecoveryState.PENDING), now)
+        verdict = object_to_service(facts)
+        if verdict is None:
+            return None
+        self._unlock(recovery, current)
+        skipped = replace(current, state=AttemptState.SKIPPED, finished_at=now, reason=verdict.reason)
+        before = [attempt for attempt in facts.past if (attempt.recovery_id, attempt.number) != (current.recovery_id, current.number)]
+        judged = replace(facts, past=[*before, skipped])
+        return replace(moves.follow(judged, Judgement((verdict.decision(judged),), verdict=verdict), now), attempt=skipped)
 
     def _watch(self, recovery: Recovery, current: Attempt, now: datetime) -> Move | None:
         """A worker has the attempt: leave it alone while its lease lives, hand it to another one afterwards."""

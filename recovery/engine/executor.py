@@ -31,6 +31,7 @@ class Executor:
         clock: returns the current time.
         node: names this process in leases, such as `recover@host:4711`.
         watch: measures how long an attempt takes, and waits.
+        objects: says whether a guard objects by now to an attempt whose message came late.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Executor:
         node: str,
         *,
         watch: Watch = MONOTONIC,
+        objects: Callable[[Recovery], bool] = lambda _recovery: False,
     ) -> None:
         self._store = store
         self._strategies = strategies
@@ -51,12 +53,14 @@ class Executor:
         self._clock = clock
         self._node = node
         self._watch = watch
+        self._objects = objects
 
     def run(self, recovery_id: str, number: int) -> Attempt | None:
         """Carry out attempt `number`; return it as it ended, or None when there was nothing to do.
 
         Nothing to do: the message is stale, somebody else holds the service, the lease was lost on the way (then whoever has it
-        now finishes the attempt), or the kill switch was turned before it began (the tick sends it again). Raises
+        now finishes the attempt), or the kill switch was turned before it began, or its message came late and a guard objects by
+        now (the tick sends it again, or takes it back). Raises
         `StoreUnavailable` if the store goes away; the lease then runs out and the attempt is taken up again by the tick.
         """
         recovery = self._store.recovery(recovery_id)
@@ -87,7 +91,14 @@ class Executor:
         paused = switches(recovery, service, self._store.silences(now), now)
         if paused:
             log.info("attempt.waits", service=service.name, recovery=recovery.id, reason=f"paused by {paused[0].author}")
-        return not paused
+            return False
+        overdue = recovery.due_at is not None and recovery.due_at <= now
+        if overdue and self._objects(recovery):
+            log.info(
+                "attempt.waits", service=service.name, recovery=recovery.id, reason="its message came late, and a guard objects by now"
+            )
+            return False
+        return True
 
     def _release(self, lease: Lease) -> None:
         try:

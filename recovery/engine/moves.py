@@ -136,7 +136,7 @@ def _leave(facts: Facts, verdict: Verdict) -> Move:
 
 def _exhaust(facts: Facts, verdict: Verdict) -> Move:
     """Close as failed: nothing is left to try."""
-    tried = facts.tried
+    tried = facts.done
     acted = any(attempt.outcome is Outcome.INEFFECTIVE for attempt in tried)
     after = replace(facts.recovery, quiet_until=verdict.until)
     closed = close(after, RecoveryState.FAILED, Outcome.INEFFECTIVE if acted else Outcome.FAILED, verdict.reason, facts.now)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from recovery.engine.coordinator import Coordinator
-from recovery.models import Kind, Outcome, RecoveryState, ServiceState, SilenceKind, Status
+from recovery.models import AttemptState, Kind, Outcome, RecoveryState, ServiceState, SilenceKind, Status
 from recovery.ports import Done, Execute, Wait
 from tests.world import World
 
@@ -316,3 +316,59 @@ def test_a_lock_that_was_lost_in_a_race_is_recorded_and_the_next_remedy_gets_its
     (basis,) = world.store.bases(world.now, 10)
     assert basis.facts["locks"] == {"restart": 40.0}
     assert world.guards(recovery_id) == ["cooldown", "all_clear"]
+
+
+def begun_late(world: World, **fields: object) -> Execute:
+    """Let a strategy message lie in its queue."""
+    directive = world.advance(world.report(**fields))
+    assert isinstance(directive, Execute)
+    return directive
+
+
+def test_an_attempt_that_nobody_began_is_taken_back_when_a_window_has_opened_and_begins_anew_at_its_end() -> None:
+    world = World("restart")
+    directive = begun_late(world)
+
+    world.silence(SilenceKind.DEPLOY, 600)
+    world.later(60)
+    late = world.execute(directive)
+    assert [type(found) for found in world.reaper.tick()] == [Wait]
+    held = world.recovery(directive.recovery_id)
+    again = world.execute(directive)
+    world.later(540)
+    (released,) = world.reaper.tick()
+
+    assert (late, again, world.ledger) == (None, None, [])
+    assert (held.state, held.held_by) == (RecoveryState.PENDING, "deploy")
+    assert isinstance(released, Execute)
+    assert (released.strategy, released.attempt) == ("restart", 2)
+    world.execute(released)
+    world.advance(directive.recovery_id)
+    assert world.recovery(directive.recovery_id).outcome is Outcome.RESOLVED
+    states = [attempt.state for attempt in world.store.attempts(directive.recovery_id)]
+    assert states == [AttemptState.SKIPPED, AttemptState.FINISHED]
+
+
+def test_an_attempt_that_nobody_began_is_dropped_when_the_service_is_well_by_then() -> None:
+    world = World("restart", "degrade")
+    directive = begun_late(world)
+
+    world.later(1_800)
+    world.see("web", Status.HEALTHY, since=60)
+    late = world.execute(directive)
+    world.reaper.tick()
+
+    closed = world.recovery(directive.recovery_id)
+    assert (late, world.ledger, closed.state) == (None, [], RecoveryState.SUPPRESSED)
+    assert world.guards(directive.recovery_id) == ["all_clear", "healthy_again"]
+    assert world.cooldowns.remaining("web", ["restart"]) == {}, "what never ran cools nothing down"
+
+
+def test_a_late_message_begins_its_attempt_where_nothing_objects() -> None:
+    world = World("restart")
+    directive = begun_late(world)
+
+    world.later(1_800)
+
+    assert world.execute(directive) is not None
+    assert world.ledger == ["restart.one", "restart.two"]

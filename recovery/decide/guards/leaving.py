@@ -43,7 +43,7 @@ def healthy_again(facts: Facts) -> Verdict | None:
     """Do nothing about a failure that is over: one reported late, or that went while the recovery was held."""
     if facts.recovery.kind is not Kind.AUTOMATIC or facts.failure is None or facts.recovery.state is RecoveryState.IN_PROGRESS:
         return None
-    tried = [attempt.finished_at for attempt in facts.tried if attempt.finished_at]
+    tried = [attempt.finished_at for attempt in facts.done if attempt.finished_at]
     well_since, seen = facts.well_since(), max([facts.recovery.last_failure_at or facts.failure.occurred_at, *tried])
     if well_since is None or well_since <= seen:
         return None

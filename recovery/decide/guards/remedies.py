@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from recovery.decide.facts import Facts
 from recovery.decide.guards.verdict import Verdict
-from recovery.models import Action, AttemptState, Choice, Kind, PlannedAttempt
+from recovery.models import Action, Choice, Kind, PlannedAttempt
 
 StrategyGuard = Callable[[Facts, PlannedAttempt], Verdict | None]
 
@@ -73,7 +73,7 @@ class Chosen:
 
 def choose(facts: Facts) -> Chosen:
     """Return the first strategy of the plan that was not tried yet and that no guard objects to."""
-    done = {attempt.strategy for attempt in facts.tried if attempt.state is AttemptState.FINISHED}
+    done = {attempt.strategy for attempt in facts.done}
     skipped: list[tuple[str, Verdict]] = []
     for planned in facts.recovery.plan.attempts:
         if planned.strategy in done:
