@@ -106,6 +106,10 @@ class StoreUnavailable(RecoveryError):
     code = "STORE_UNAVAILABLE"
 
 
+class StoreUnprepared(StoreUnavailable):
+    """The database answers, but lacks tables of this version: it was new, or away, when the platform started."""
+
+
 class CircuitOpen(RecoveryError):
     """The circuit is open; the call was not made."""
 

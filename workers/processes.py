@@ -26,14 +26,14 @@ def _prepare_worker(**_signal: Any) -> None:
     settings = Settings()
     find_embedded_broker(settings)
     resilience.guard()
-    _prepare_database(settings)
+    prepare_database(settings)
 
 
 @beat_init.connect  # type: ignore[untyped-decorator]
 def _prepare_beat(**_signal: Any) -> None:
     settings = Settings()
     find_embedded_broker(settings)
-    _prepare_database(settings)
+    prepare_database(settings)
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]
@@ -43,7 +43,8 @@ def _prepare_pool_process(**_signal: Any) -> None:
         leash(parent)
 
 
-def _prepare_database(settings: Settings) -> None:
+def prepare_database(settings: Settings) -> None:
+    """Bring the database up to date; one that is away is told, and prepared by the first tick that finds it back."""
     try:
         migrate(settings.database)
     except RecoveryError as error:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, Pool
 
-from recovery.errors import ConfigurationError, StoreUnavailable
+from recovery.errors import ConfigurationError, StoreUnavailable, StoreUnprepared
 from recovery.settings import redact
 from recovery.store.types import dump_json
 
@@ -82,6 +82,8 @@ def translated() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
+        if _lacks_a_table(error):
+            raise StoreUnprepared(f"the database lacks tables of this version, the next tick makes them: {error.orig}") from error
         if isinstance(error, OperationalError | InterfaceError) and _is_outage(error):
             raise StoreUnavailable(f"the database did not answer: {error.orig}") from error
         raise
@@ -89,10 +91,17 @@ def translated() -> Iterator[None]:
         raise StoreUnavailable("the database did not answer: every pooled connection is busy") from error
 
 
+def _lacks_a_table(error: DBAPIError) -> bool:
+    """SQLite has no code for it, only its words; PostgreSQL has the state `undefined_table`."""
+    if isinstance(error.orig, sqlite3.Error):
+        return str(error.orig).startswith("no such table: ")
+    return getattr(error.orig, "sqlstate", None) == "42P01"
+
+
 def _is_outage(error: DBAPIError) -> bool:
     if not isinstance(error.orig, sqlite3.Error):
         return True
-    return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _SQLITE_OUTAGES  # SQLite also says this for a missing table
+    return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _SQLITE_OUTAGES
 
 
 def _options(url: URL, patience: float) -> dict[str, Any]:

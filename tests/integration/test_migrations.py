@@ -20,7 +20,7 @@ from alembic.script import ScriptDirectory
 from celery.backends.database.models import TaskExtended, TaskSet
 from sqlalchemy import Engine, Table, create_engine, inspect, text
 
-from recovery.errors import ConfigurationError, StoreUnavailable
+from recovery.errors import ConfigurationError, StoreUnavailable, StoreUnprepared
 from recovery.models import (
     Approval,
     Attempt,
@@ -39,8 +39,10 @@ from recovery.models import (
     Step,
 )
 from recovery.store import results, schema
-from recovery.store.engine import open_engine
+from recovery.store.engine import dispose, open_engine
 from recovery.store.migrate import HEAD, MIGRATIONS, migrate, revision, run_alembic
+from recovery.store.sql import SqlStore
+from tests.rows import event
 
 POSTGRES = os.environ.get("RECOVERY_TEST_POSTGRES", "")
 
@@ -227,3 +229,20 @@ def test_the_result_tables_are_celerys_own(theirs: Any, ours: Table) -> None:
     assert ours.name == expected.name
     assert shape(ours) == shape(expected)
     assert ours.dialect_options["sqlite"]["autoincrement"] is expected.dialect_options["sqlite"]["autoincrement"]
+
+
+def test_a_database_without_our_tables_is_not_prepared_until_somebody_migrates(empty_url: str, tmp_path: Path) -> None:
+    (tmp_path / "100% new").mkdir(exist_ok=True)
+    store = SqlStore.open(empty_url)
+    try:
+        with pytest.raises(StoreUnprepared, match="lacks tables of this version"):
+            store.open_recoveries()
+        with pytest.raises(StoreUnprepared):
+            store.record(events=[event()])
+
+        migrate(empty_url)
+
+        store.record(events=[event()])
+        assert store.open_recoveries() == []
+    finally:
+        dispose(store.engine)

@@ -6,10 +6,11 @@ from datetime import timedelta
 from celery import Task
 from celery.utils.log import get_task_logger
 
-from recovery.errors import RecoveryError, StoreUnavailable
+from recovery.errors import RecoveryError, StoreUnavailable, StoreUnprepared
 from recovery.models import JsonObject, utcnow
 from workers.celery import app
 from workers.dispatch import obey
+from workers.processes import prepare_database
 from workers.wiring import platform
 
 logger = get_task_logger(__name__)
@@ -21,6 +22,8 @@ def tick(self: Task) -> None:
     try:
         for directive in platform().reaper.tick():
             obey(directive)
+    except StoreUnprepared:  # it was away when this worker started
+        prepare_database(platform().settings)
     except StoreUnavailable as error:
         logger.warning("nothing can be recovered now: %s", error.message)
     else:
