@@ -1,12 +1,13 @@
 """Tells what the history says about a recovery, while it happens."""
 
+import textwrap
 import time
 from datetime import datetime
 
 from fleet import await_true
 from rich.console import Console
 
-from recovery.models import Action, Attempt, AttemptState, Recovery, Status, StepState, utcnow
+from recovery.models import Action, Attempt, AttemptState, Kind, Recovery, Status, StepState
 from recovery.store.sql import SqlStore
 
 console = Console(highlight=False)
@@ -19,12 +20,12 @@ class Story:
         self._store = store
 
     def wait_healthy(self, services: int, within: float) -> None:
-        """Wait until every service is healthy and nothing is going on."""
+        """Wait until every service is healthy and no recovery is open."""
 
         def calm() -> bool:
             states = self._store.service_states().values()
             well = [state for state in states if state.status is Status.HEALTHY]
-            return len(well) == services and not self._store.busy(utcnow())
+            return len(well) == services and not self._store.open_recoveries()
 
         await_true(calm, within, "calm (every service healthy, nothing open)")
 
@@ -52,7 +53,9 @@ class Story:
         return max(found, key=lambda recovery: recovery.created_at, default=None)
 
     def _tell(self, recovery: Recovery, since: datetime, told: set[str]) -> None:
-        self._once(told, "opened", recovery.created_at, since, f"detected: {recovery.category} ({recovery.message[:70]})")
+        said = short(recovery.message)
+        what = said if recovery.kind is Kind.SCHEDULED else f"detected: {recovery.category} ({said})"
+        self._once(told, "opened", recovery.created_at, since, what)
         for attempt in self._store.attempts(recovery.id):
             self._tell_attempt(attempt, since, told)
 
@@ -63,7 +66,7 @@ class Story:
                 word = "done" if step.state is StepState.FINISHED else f"failed: {step.error}"
                 self._once(told, f"{attempt.number}.{step.position}", step.finished_at, since, f"{name}: {step.name} {word}")
         if attempt.state is AttemptState.FINISHED and attempt.finished_at:
-            text = f"{name}: [bold]{attempt.outcome}[/bold] ({attempt.reason[:70]})"
+            text = f"{name}: [bold]{attempt.outcome}[/bold] ({short(attempt.reason)})"
             self._once(told, str(attempt.number), attempt.finished_at, since, text)
 
     def _once(self, told: set[str], key: str, at: datetime, since: datetime, text: str) -> None:
@@ -75,6 +78,11 @@ class Story:
     def attempts(self, recovery: Recovery) -> list[Attempt]:
         """Return what was tried."""
         return self._store.attempts(recovery.id)
+
+
+def short(text: str) -> str:
+    """Return the text on one line, cut at a word where it is long."""
+    return textwrap.shorten(text, 76, placeholder=" ...")
 
 
 def described(attempt: Attempt) -> str:
