@@ -86,7 +86,7 @@ def dependency_down(facts: Facts) -> Verdict | None:
     if facts.recovery.kind is not Kind.AUTOMATIC or not down or not still_runs(began, until, facts.now):
         return None
     shown = f"{', '.join(down)}, which is down" if len(down) == 1 else f"{', '.join(down)}, which are down"
-    reason = f"{facts.service.name} depends on {shown}: {down[0]} is recovered first, and waited for until {until:%H:%M:%S} at most"
+    reason = f"{facts.service.name} depends on {shown}: {down[0]} is recovered first, and waited for until {until:%H:%M:%S} UTC at most"
     numbers: JsonObject = {"down": list(down), "patience": facts.fleet.platform.dependency_patience}
     return Verdict(Choice.DELAY, "dependency_down", reason, until, numbers, again=SOON)
 
@@ -108,12 +108,12 @@ def approval(facts: Facts, planned: PlannedAttempt) -> Verdict | None:
     until = asked.until if asked else facts.now + timedelta(seconds=facts.fleet.platform.approval_timeout)
     numbers: JsonObject = {"strategy": planned.strategy, "plan": would_run(facts), "until": until.isoformat()}
     if asked and not still_runs(asked.asked_at, asked.until, facts.now):
-        reason = f"needs a person: nobody said yes or no to {planned.strategy} until {asked.until:%H:%M:%S}"
+        reason = f"needs a person: nobody said yes or no to {planned.strategy} until {asked.until:%H:%M:%S} UTC"
         return Verdict(Choice.ESCALATE, "approval", reason, numbers=numbers)
     return Verdict(
         Choice.DELAY,
         "approval",
-        f"{planned.strategy} needs somebody's yes until {until:%H:%M:%S}",
+        f"{planned.strategy} needs somebody's yes until {until:%H:%M:%S} UTC",
         until,
         numbers,
         again=QUESTION_RECHECK,

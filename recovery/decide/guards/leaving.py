@@ -47,7 +47,7 @@ def healthy_again(facts: Facts) -> Verdict | None:
     well_since, seen = facts.well_since(), max([facts.recovery.last_failure_at or facts.failure.occurred_at, *tried])
     if well_since is None or well_since <= seen:
         return None
-    reason = f"{facts.service.name} is healthy since {well_since:%H:%M:%S}, after this failure of {seen:%H:%M:%S}"
+    reason = f"{facts.service.name} is healthy since {well_since:%H:%M:%S} UTC, after this failure of {seen:%H:%M:%S} UTC"
     numbers: JsonObject = {"healthy_since": well_since.isoformat(), "occurred_at": seen.isoformat()}
     return Verdict(Choice.SUPPRESS, "healthy_again", reason, numbers=numbers, quiet=False)
 
