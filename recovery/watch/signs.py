@@ -69,7 +69,7 @@ def _judge_canary(queue: str, pulse: Pulse | None, now: datetime) -> Part:
     silent = f"nothing came through queue {queue} for {{age:.0f}} s: its workers are busy or gone"
     part = _judge(name, pulse, now, CANARY_LIMIT, f"the last one took {seconds:.2f} s", silent)
     if part.status is PartStatus.OK and seconds > SLOW:
-        slow = f"the last one took {seconds:.0f} s (limit {SLOW:g} s): its workers are busy"
+        slow = f"the last one took {seconds:.0f} s (limit {SLOW:g} s): its workers were busy or away"
         return Part(name, PartStatus.LATE, slow, part.age, CANARY_LIMIT)
     return part
 
