@@ -173,6 +173,7 @@ class Silencing:
             found = [silence for silence in there if silence.id.startswith(silence_id)]
         if len(found) != 1:
             many = f": {len(found)} begin so, type more of it" if found else ""
+            many = f": type its first {SHORTEST_ID} characters or more" if len(silence_id) < SHORTEST_ID else many
             raise SilenceNotFound(f"no silence with the id '{silence_id}' is in force or to come{many}")
         if found[0].kind is SilenceKind.MAINTENANCE:
             raise SilenceInvalid(f"maintenance window '{found[0].id}' is declared in recovery.toml: change it there")

@@ -151,6 +151,20 @@ def test_status_believes_nothing_when_nobody_is_looking(run: Run, store: SqlStor
     assert lines[1].startswith("2 services: 2 unknown.")
     assert "unknown (was healthy)" in lines[3]
     assert data(run("status", "--json"), code=3)["stale"]
+    assert "The platform itself" not in "\n".join(lines)
+
+
+def test_status_names_the_parts_in_trouble_where_workers_live_and_nobody_is_looking(run: Run, store: SqlStore) -> None:
+    seen(store, "shop", Status.HEALTHY, ago=60)
+    store.pulse("worker:recover@host", utcnow(), {"queues": ["restart"]})
+    store.pulse("tick", utcnow() - timedelta(seconds=300), {})
+
+    text = output(run("status"), code=3)
+
+    assert text.startswith("Nobody is looking")
+    assert "The platform itself is" in text
+    assert "  lost     tick: " in text
+    assert "worker:recover@host" not in text
 
 
 @pytest.mark.parametrize(
@@ -162,6 +176,7 @@ def test_status_believes_nothing_when_nobody_is_looking(run: Run, store: SqlStor
             "needs a person: restart ran 3 times (recovery why shop); refused",
         ),
         (RecoveryState.SUPPRESSED, "shop is declared managed = false", "left alone: shop is declared managed = false (recovery why shop)"),
+        (RecoveryState.CANCELLED, "rejected by ada: wait", "ended by a person: rejected by ada: wait (recovery why shop)"),
     ],
 )
 def test_status_tells_that_a_sick_service_waits_for_a_person(
@@ -357,6 +372,8 @@ def test_stats_name_their_denominators(run: Run, store: SqlStore) -> None:
         (["services", "zzz"], 2, "no service is called 'zzz' (known: cache, shop)"),
         (["history", "--service", "cach"], 2, "no service is called 'cach', did you mean 'cache'?"),
         (["show", "123456"], 2, "no recovery has an id that begins with '123456'"),
+        (["show", "1234"], 2, "no service is called '1234' (or type the first 6 characters of an id"),
+        (["show", "shp"], 2, "no service is called 'shp', did you mean 'shop'? (or type the first 6"),
         (["show", "shop"], 2, "shop has no recovery"),
         (["cancel", "shop"], 2, "shop has no open recovery"),
         (["trigger", "shop", "restrt"], 2, "unknown strategy 'restrt', did you mean 'restart'?"),

@@ -93,7 +93,8 @@ def test_what_fits_in_no_way_is_told_below_its_row(capsys: pytest.CaptureFixture
     print_table(("id", "opened", "category", "message"), ROWS, empty="")
 
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1:] == ["    no answer on port 8080 within 1 s, tried three", "    times"]
+    assert [line.split("  ")[0] for line in lines[:2]] == ["id", "8b0b610e"]
+    assert lines[2:] == ["    no answer on port 8080 within 1 s, tried three", "    times"]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ BROKER_TIMEOUT = 2.0
 @click.command(short_help="Start a recovery by hand.")
 @click.argument("service")
 @click.argument("strategy", required=False)
-@click.option("--force", is_flag=True, help="Pass over cooldown and attempt cap.")
+@click.option("--force", is_flag=True, help="Pass over cooldown, attempt cap and a pause.")
 @click.option("--dry-run", is_flag=True, help="Decide and record, touch nothing.")
 @click.option("--reason", default="", help="Goes into the history.")
 @click.option("-w", "--wait", is_flag=True, help="Tell the progress and wait for the outcome.")

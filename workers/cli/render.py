@@ -118,11 +118,14 @@ def _rich_table(columns: Sequence[str], cells: Sequence[Sequence[str]], drop: Se
     from rich.console import Console
 
     console, last = Console(), len(columns) - 1
-    if last in _kept(columns, cells, drop, console.width) or columns[last] in drop or not _is_prose(columns, last):
+    kept = _kept(columns, cells, drop, console.width)
+    if last in kept or columns[last] in drop or not _is_prose(columns, last):
         console.print(table(columns, cells, width=console.width, drop=drop))
         return
-    for row in cells:
-        print_lines(["  ".join(row[:-1]), f"    {row[-1]}"], hang=4)
+    widths = {place: max(len(line[place]) for line in (columns, *cells)) for place in kept}
+    aligned = ["  ".join(line[place].ljust(width) for place, width in widths.items()).rstrip() for line in (columns, *cells)]
+    for row, prose in zip(aligned, ["", *(each[-1] for each in cells)], strict=True):
+        print_lines([row, *([f"    {prose}"] if prose not in {"", "-"} else [])], hang=4)
 
 
 def print_lines(lines: Iterable[str], hang: int) -> None:

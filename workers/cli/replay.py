@@ -40,7 +40,7 @@ def replay(*, since: datetime, service: str | None, config: Path | None, limit: 
     Nothing is changed. Exit code 0 if all come out as recorded, 1 if not, 2 if FILE is not valid.
     """
     from workers.cli.parts import Parts
-    from workers.cli.render import moment, print_json, print_table
+    from workers.cli.render import moment, print_json, print_lines, print_table
 
     parts = Parts()
     if service is not None:
@@ -57,8 +57,9 @@ def replay(*, since: datetime, service: str | None, config: Path | None, limit: 
             rows = [[each.basis.at, each.basis.service, each.basis.recovery_id[:8], _change(each)] for each in different]
             print_table(COLUMNS, rows, empty="")
             click.echo()
-        click.echo(summary(len(made), len(different), f"{config or parts.settings.config} (version {fleet.version})", moment(since)))
-        click.echo(_told_versions(others), nl=bool(others))
+        by = f"{config or parts.settings.config} (version {fleet.version})"
+        told = [summary(len(made), len(different), by, moment(since)), _told_versions(others)]
+        print_lines(filter(None, told), hang=2)
     if len(recorded) == limit:
         click.echo(f"Only the first {limit} decisions since then were looked at: say a later --since, or a higher --limit.", err=True)
     if different:

@@ -141,7 +141,7 @@ def covered(silence: Silence) -> str:
 def row_of(silence: Silence) -> list[object]:
     """Return the cells for one silence, under `COLUMNS`; a window's whole name is its id."""
     short = silence.id if silence.kind is SilenceKind.MAINTENANCE else silence.id[:8]
-    return [short, silence.kind, covered(silence), silence.since, silence.until or "lifted", silence.author, silence.reason]
+    return [short, silence.kind, covered(silence), silence.since, silence.until or "resumed", silence.author, silence.reason]
 
 
 def _silencing() -> "tuple[Parts, Silencing]":

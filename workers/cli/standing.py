@@ -64,9 +64,17 @@ def print_standing(found: dict[str, Any], now: datetime) -> None:
         click.echo("\nSilenced, so that recoveries wait:")
         print_table(SILENCES, [row_of(each) for each in found["silences"]], empty="", drop=("by", "from"))
     health: PlatformHealth | None = found["platform"]
-    if health and health.troubles and not found["stale"]:
+    if health and health.troubles and (not found["stale"] or _some_worker_lives(health)):
         click.echo(f"\nThe platform itself is {health.status}:")
         print_lines(troubles(health.troubles), hang=10)
+
+
+def _some_worker_lives(health: "PlatformHealth") -> bool:
+    """Say whether the platform runs in part, so that it is worth telling which parts are in trouble."""
+    from recovery.watch import PartStatus
+    from recovery.watch.signs import WORKER
+
+    return any(part.name.startswith(WORKER) and part.status is PartStatus.OK for part in health.parts)
 
 
 def troubles(parts: "Iterable[Part]") -> list[str]:

@@ -172,7 +172,7 @@ def _service(parts: "Parts", state: ServiceState, recovery: Recovery | None) -> 
 def _gave_up(parts: "Parts", service: str) -> Recovery | None:
     """Return the newest recovery if it ended without success; what was only tried dry is passed over."""
     newest = next((each for each in parts.history.recoveries(service=service, limit=5) if not each.dry_run), None)
-    return newest if newest and newest.state in {RecoveryState.FAILED, RecoveryState.SUPPRESSED} else None
+    return newest if newest and newest.state in {RecoveryState.FAILED, RecoveryState.SUPPRESSED, RecoveryState.CANCELLED} else None
 
 
 def _status_cell(row: dict[str, Any], found: dict[str, Any]) -> str:

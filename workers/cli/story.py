@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from recovery.errors import RecoveryNotFound
+from recovery.errors import RecoveryNotFound, nearest
 from recovery.models import Approval, Recovery, RecoveryState
 from workers.cli.words import purpose, without_echo, without_left_out
 
@@ -60,7 +60,12 @@ def find(parts: "Parts", text: str, *, only_open: bool = False) -> Recovery:
         return found
     if text in parts.service_names():
         raise RecoveryNotFound(f"{text} has no {'open ' if only_open else ''}recovery")
-    raise RecoveryNotFound(f"no recovery has an id that begins with '{text}', and no service is called so (ids: `recovery history`)")
+    meant = nearest(text, parts.service_names())
+    if len(text) < SHORTEST_ID:
+        raise RecoveryNotFound(
+            f"no service is called '{text}'{meant} (or type the first {SHORTEST_ID} characters of an id: `recovery history`)"
+        )
+    raise RecoveryNotFound(f"no recovery has an id that begins with '{text}', and no service is called so{meant} (ids: `recovery history`)")
 
 
 def print_story(parts: "Parts", recovery_id: str, *, as_json: bool) -> None:

@@ -19,6 +19,8 @@ def needs(recovery: Recovery) -> str:
     reason = without_echo(without_left_out(recovery.reason, recovery.plan))
     if recovery.state is RecoveryState.SUPPRESSED:
         return f"left alone: {reason} (recovery why {recovery.service})"
+    if recovery.state is RecoveryState.CANCELLED:
+        return f"ended by a person: {reason} (recovery why {recovery.service})"
     reason = reason.removeprefix("nothing could be tried; ").removeprefix("held back: ")
     return f"needs a person: {reason} (recovery why {recovery.service})"
 
