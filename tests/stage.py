@@ -158,6 +158,14 @@ class Stage:
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             return False
 
+    def running(self, word: str) -> list[psutil.Process]:
+        """Return the live processes with `word` among their arguments."""
+        found = []
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):  # it has ended in this moment
+                found += [process] if word in process.cmdline() else []
+        return found
+
     def part(self, name: str) -> psutil.Process:
         """Return the main process of a worker (`intake`, `recover`, `health`), of `beat`, `flower` or `valkey`."""
         try:

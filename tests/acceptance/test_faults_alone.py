@@ -153,7 +153,7 @@ def test_fault_10_an_end_under_load_comes_soon_and_loses_nothing(stage: Stage) -
     eventually(lambda: "platform.stopping" in stage.tail(), 60, stage.tail)
     for name in slow:
         stage.patients[name].release()
-    eventually(lambda: not [each for each in stage.processes() if "celery" in each.cmdline()], 120, stage.tail)
+    eventually(lambda: not stage.running("celery"), 120, stage.tail)
     assert time.monotonic() - began <= 40
 
     early = stage.start(*UP)
