@@ -5,12 +5,14 @@ Nothing is executed here. A report chooses a plan from what the operator declare
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 from recovery.config.fleet import Fleet, ServiceDeclaration
+from recovery.decide.facts import UNASKED
 from recovery.decide.planner import Estimate, no_history, plan, plan_one, plan_restore
 from recovery.engine.chronicle import tell
+from recovery.engine.moves import cancel
 from recovery.engine.reports import parse_failure, refusal_of
 from recovery.errors import FailureInvalid, RecoveryError, RecoveryNotFound, ServiceNotFound, StrategyUnavailable, nearest
 from recovery.models import (
@@ -128,6 +130,9 @@ class Desk:
             reason: why, for the history.
             kind: `EMERGENCY` where nobody but the caller carries it out.
 
+        A recovery that nobody asked for and that a guard holds is cancelled: a person does not wait behind it. One that is at
+        work takes the request in.
+
         Raises `ServiceNotFound`, `UnknownName` or `StrategyUnavailable`.
         """
         declared = self._service(service)
@@ -136,7 +141,19 @@ class Desk:
         category = Category.SERVICE_UNAVAILABLE
         chosen = self._plan(declared, category) if strategy is None else self._one(declared, strategy, category)
         draft = self._draft(kind, declared.name, category, chosen, reason or "by hand")
+        if kind is Kind.MANUAL and not dry_run:
+            self._make_way(draft)
         return self._open(replace(draft, id=recovery_id or draft.id, force=force, dry_run=dry_run))
+
+    def _make_way(self, draft: Recovery) -> None:
+        """End the recovery in the way of a request by hand, if it only waits; one that has begun meanwhile stays."""
+        standing = self._store.open_recovery_of(draft.service)
+        if standing is None or not standing.held_by or standing.kind not in UNASKED:
+            return
+        reason = f"a request by hand took its place while it waited ({standing.held_by})"
+        move = cancel(standing, None, reason, draft.created_at, timedelta())
+        if self._store.transition(standing, move.after, events=move.events, now=draft.created_at) is not None:
+            tell(move.events)
 
     def restore(self, mitigation: Mitigation) -> Accepted | None:
         """Open a scheduled recovery that takes a mitigation away; None while another one is open or the last one is quiet.

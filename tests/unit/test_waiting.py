@@ -7,7 +7,7 @@ import pytest
 
 from recovery.engine.coordinator import Coordinator
 from recovery.models import AttemptState, Kind, Outcome, RecoveryState, ServiceState, SilenceKind, Status
-from recovery.ports import Done, Execute, Wait
+from recovery.ports import Done, Execute, Intake, Wait
 from tests.world import World
 
 HOUR = 3_600
@@ -372,3 +372,46 @@ def test_a_late_message_begins_its_attempt_where_nothing_objects() -> None:
 
     assert world.execute(directive) is not None
     assert world.ledger == ["restart.one", "restart.two"]
+
+
+@pytest.mark.parametrize("kind", [SilenceKind.SILENCE, SilenceKind.KILL_SWITCH])
+def test_a_request_by_hand_does_not_wait_behind_a_recovery_that_is_held(kind: SilenceKind) -> None:
+    world = World("restart")
+    world.silence(kind, HOUR)
+    held = world.report()
+    world.advance(held)
+
+    asked = world.desk.trigger("web", "restart", force=True).recovery
+    world.run(asked.id)
+
+    assert asked.id != held
+    assert world.recovery(asked.id).outcome is Outcome.RESOLVED
+    assert (world.recovery(held).state, str(kind) in world.recovery(held).reason) == (RecoveryState.CANCELLED, True)
+    assert world.ledger == ["restart.one", "restart.two"]
+
+
+def test_a_request_by_hand_joins_a_recovery_that_is_at_work_and_a_dry_run_ends_none() -> None:
+    world = World("restart")
+    at_work = world.report()
+    directive = world.advance(at_work)
+    joined = world.desk.trigger("web", "restart")
+    world.execute(directive)
+    world.advance(at_work)
+    world.silence(SilenceKind.SILENCE, HOUR)
+    held = world.report(occurred_at=(world.now + timedelta(seconds=1)).isoformat())
+    world.advance(held)
+
+    dry = world.desk.trigger("web", "restart", dry_run=True)
+
+    assert (joined.intake, joined.recovery.id) == (Intake.MERGED, at_work)
+    assert (dry.intake, dry.recovery.id, world.recovery(held).state) == (Intake.MERGED, held, RecoveryState.PENDING)
+
+
+def test_a_dry_run_by_hand_says_what_it_would_do_while_all_is_paused() -> None:
+    world = World("restart")
+    world.silence(SilenceKind.KILL_SWITCH, HOUR)
+
+    asked = world.desk.trigger("web", "restart", dry_run=True).recovery
+    world.run(asked.id)
+
+    assert (world.recovery(asked.id).state, world.guards(asked.id)) == (RecoveryState.SUPPRESSED, ["dry_run"])

@@ -42,8 +42,8 @@ def kill_switch(facts: Facts) -> Verdict | None:
 
 
 def switches(recovery: Recovery, service: ServiceDeclaration, silences: Iterable[Silence], now: datetime) -> list[Silence]:
-    """Return those of `silences` that are kill switches which hold `recovery` at `now`."""
-    if recovery.kind is Kind.EMERGENCY or recovery.force:
+    """Return those of `silences` that are kill switches which hold `recovery` at `now`; a dry run touches nothing and passes."""
+    if recovery.kind is Kind.EMERGENCY or recovery.force or recovery.dry_run:
         return []
     on = (silence for silence in silences if silence.kind is SilenceKind.KILL_SWITCH and silence.in_force(now))
     return [silence for silence in on if silence.covers(service.name, service.labels)]
