@@ -133,10 +133,9 @@ def test_celery_hands_its_logging_to_us(written: Record, monkeypatch: pytest.Mon
     chosen: list[tuple[Settings, int | None]] = []
     monkeypatch.setattr(logs, "configure", lambda settings, *, level=None, file=None: chosen.append((settings, level)))
     settings = Settings(log_format="json")
-    before = list(setup_logging.receivers)
+    monkeypatch.setattr(setup_logging, "receivers", [])  # a module that was imported before may have connected already
 
     logs.connect_celery(settings)
     setup_logging.send(sender=None, loglevel=logging.DEBUG, logfile=None)
-    setup_logging.receivers[:] = before
 
     assert chosen[-1] == (settings, logging.DEBUG)
