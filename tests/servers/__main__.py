@@ -1,6 +1,6 @@
 """`make test-integration`: the suites on PostgreSQL, Redis and RabbitMQ, on servers of our own.
 
-Exit code 1 if a suite failed; 0 if all passed or what is missing is only a server, which the last lines then say.
+Exit code 1 if a suite failed; 0 if all passed or what is missing is only a server or time, which the last lines then say.
 """
 
 import argparse
@@ -24,6 +24,8 @@ SERVERS: dict[Kind, Callable[[], AbstractContextManager[dict[str, str]]]] = {
     REDIS: started.redis,
     RABBIT: started.rabbit,
 }
+ENOUGH = 240.0
+"""Seconds that must be left for a suite to begin; each takes about half of that on two quiet cores."""
 NO_TESTS = 5
 """Exit code of pytest when nothing was selected: here that is a failure."""
 
@@ -79,6 +81,9 @@ def main() -> int:
             absent = [f"{kind.name} is {missing[kind]}" for kind in suite.servers if kind in missing]
             if absent:
                 told.append(f"not run  {suite.name}: {'; '.join(absent)}")
+                continue
+            if deadline - time.monotonic() < ENOUGH:
+                told.append(f"not run  {suite.name}: less than {ENOUGH:g} s are left")
                 continue
             for kind in suite.servers:
                 if kind not in environ:
