@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-INSTALL_TIMEOUT = 300.0
+INSTALL_TIMEOUT = 150.0
 POLICY = Path("/usr/sbin/policy-rc.d")
 """Debian asks this program before a package starts its service."""
 
@@ -61,9 +61,9 @@ def _install(packages: list[str]) -> str:
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     with _no_service_starts():
         for update in (False, True):  # the lists of a fresh machine are empty or old
-            if update:
-                subprocess.run(["apt-get", "update", "-qq"], env=environment, capture_output=True, timeout=INSTALL_TIMEOUT, check=False)
             try:
+                if update:
+                    subprocess.run(["apt-get", "update", "-qq"], env=environment, capture_output=True, timeout=INSTALL_TIMEOUT, check=False)
                 done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=INSTALL_TIMEOUT, check=False)
             except subprocess.TimeoutExpired:
                 return f"apt-get install {names} took more than {INSTALL_TIMEOUT:g} s"
