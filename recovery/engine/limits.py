@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import _GeneratorContextManager, contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
@@ -59,6 +59,10 @@ def undisturbed() -> Iterator[None]:
         _Shield.depth -= 1
 
 
+_LEAVE = _GeneratorContextManager.__exit__.__code__
+"""An alarm that struck here, on the way out of the block, would leave the timer running for good."""
+
+
 class _Expired(BaseException):
     """Time is up. No `Exception`, because what runs inside a step (drivers, checks, SQLAlchemy) catches or wraps those."""
 
@@ -80,8 +84,9 @@ def within(seconds: float, name: str, deadline: Deadline | None = None) -> Itera
 
     over = False
 
-    def expire(_signal: int, _frame: FrameType | None) -> None:
-        if not over and not _Shield.depth:
+    def expire(_signal: int, frame: FrameType | None) -> None:
+        leaving = frame is not None and frame.f_code in {_LEAVE, within.__wrapped__.__code__, stop.__code__}  # type: ignore[attr-defined]
+        if not over and not leaving and not _Shield.depth:
             raise _Expired
 
     def stop() -> None:
