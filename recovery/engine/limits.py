@@ -45,6 +45,10 @@ class Deadline:
             raise TimeUp(self.said)
 
 
+SOONEST = 0.05
+"""Seconds that a block has at least: an alarm that came before it was entered would hit whoever called."""
+
+
 class _Shield:
     depth = 0
 
@@ -98,7 +102,7 @@ def within(seconds: float, name: str, deadline: Deadline | None = None) -> Itera
     previous = signal.signal(signal.SIGALRM, expire)
     try:
         try:
-            signal.setitimer(signal.ITIMER_REAL, max(min(seconds, left), 1e-3), REPEAT)  # 0 would disarm it
+            signal.setitimer(signal.ITIMER_REAL, max(min(seconds, left), SOONEST), REPEAT)
             yield
         finally:
             stop()
