@@ -24,7 +24,7 @@ up: $(RUNTIME) ## run the platform with the example fleet until Ctrl-C
 	@$(BIN)/python examples/fleet/demo.py --stay
 
 test: $(DEV) ## run the tests, two files at a time (TESTS=path for some of them, JOBS=1: one by one)
-	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(TESTS)
+	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-integration: $(DEV) ## the suites on PostgreSQL, Redis and RabbitMQ (FULL=1: all)
 	@$(BIN)/python -m tests.servers $(if $(FULL),--full) $(if $(LIMIT),--limit $(LIMIT))

@@ -1,12 +1,14 @@
 """One platform for all acceptance tests that can share it; each test breaks a patient of its own and leaves it well."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.sickbed import Patient
 from tests.stage import Stage
 
+HERE = Path(__file__).parent
 PLATFORM = """
 [platform]
 lease = 4
@@ -33,8 +35,17 @@ def patients() -> list[Patient]:
     ]
 
 
-@pytest.fixture(scope="session")
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that share the platform after those that do not, so that it idles for nobody."""
+    shared = {item.path for item in items if "running" in getattr(item, "fixturenames", ())}
+    places = [place for place, item in enumerate(items) if item.path.parent == HERE]
+    for place, item in zip(places, sorted((items[place] for place in places), key=lambda item: item.path in shared), strict=True):
+        items[place] = item
+
+
+@pytest.fixture(scope="package")
 def running() -> Iterator[Stage]:
+    """The platform itself, from the first test of this folder that asks for it to the last test of this folder."""
     with Stage(patients(), PLATFORM) as stage:
         yield stage
 

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 
 from recovery.models import Outcome, utcnow
 from recovery.store.schema import failures
-from tests.acceptance.test_faults_platform import mains
+from tests.acceptance.faults import mains
 from tests.servers.rooms import BROKER, POSTGRES, REDIS
 from tests.sickbed import Patient
 from tests.stage import UP, Stage

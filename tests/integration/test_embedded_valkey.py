@@ -107,7 +107,7 @@ def test_a_path_with_spaces_and_quotes_is_no_problem(data_dir: Path) -> None:
 
 
 @pytest.mark.skipif(not SUPPORTED, reason="only Linux can tie a process to its parent")
-def test_killing_the_owner_leaves_no_server_and_loses_nothing(valkey: EmbeddedValkey, data_dir: Path) -> None:
+def test_fault_17_killing_the_owner_leaves_no_server_and_loses_nothing(valkey: EmbeddedValkey, data_dir: Path) -> None:
     process = owner(data_dir)
     server, owned = told(process)
     assert owned
@@ -137,7 +137,7 @@ def test_a_start_right_after_everything_was_killed_takes_the_files_over_safely(v
     assert client(data_dir).get("key") == "value"
 
 
-def test_a_stale_socket_and_pid_file_do_not_hinder_a_start(valkey: EmbeddedValkey, data_dir: Path) -> None:
+def test_fault_17_a_stale_socket_and_pid_file_do_not_hinder_a_start(valkey: EmbeddedValkey, data_dir: Path) -> None:
     valkey.start()
     assert valkey.pid is not None
     client(data_dir).set("key", "value")
@@ -163,7 +163,7 @@ def test_a_pid_file_that_names_a_stranger_harms_nobody(valkey: EmbeddedValkey) -
     stranger.communicate()
 
 
-def test_two_owners_at_once_give_one_server(data_dir: Path) -> None:
+def test_fault_17_two_owners_at_once_give_one_server(data_dir: Path) -> None:
     processes = [owner(data_dir) for _ in range(3)]
 
     servers, owned = zip(*(told(process) for process in processes), strict=True)
@@ -188,7 +188,7 @@ def test_a_guest_leaves_the_server_running(valkey: EmbeddedValkey, data_dir: Pat
     assert client(data_dir).ping()
 
 
-def test_the_exit_of_a_process_that_the_owner_forked_leaves_the_server_running(data_dir: Path) -> None:
+def test_fault_17_the_exit_of_a_process_that_the_owner_forked_leaves_the_server_running(data_dir: Path) -> None:
     process = owner(data_dir, "fork")
 
     server, owned = told(process)

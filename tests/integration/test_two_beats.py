@@ -140,7 +140,7 @@ def test_two_beats_on_one_schedule_one_wins(ear: Ear, pair: Pair) -> None:
     assert ear.of(pair.standby, since) == []
 
 
-def test_a_beat_that_leads_is_killed_and_another_takes_over_in_time(ear: Ear, pair: Pair) -> None:
+def test_fault_11_a_beat_that_leads_is_killed_and_another_takes_over_in_time(ear: Ear, pair: Pair) -> None:
     since = utcnow()
 
     pair.leader.kill()
@@ -158,7 +158,7 @@ def test_a_beat_that_ends_in_order_leaves_the_lead_to_the_other(ear: Ear, pair: 
     assert eventually(lambda: ear.of(pair.standby, since), within=60, message=stage.tail)
 
 
-def test_a_beat_that_leads_is_frozen_and_never_fires_again_once_another_took_over(ear: Ear, pair: Pair, stage: Stage) -> None:
+def test_fault_11_a_beat_that_leads_is_frozen_and_never_fires_again_once_another_took_over(ear: Ear, pair: Pair, stage: Stage) -> None:
     freeze(pair.leader.pid)
     frozen = utcnow()
 

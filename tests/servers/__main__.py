@@ -53,13 +53,13 @@ SUITES = (
     Suite(
         "recoveries and crashes on PostgreSQL and Redis",
         (POSTGRES, REDIS),
-        ("tests/acceptance/test_recoveries.py", "tests/acceptance/test_crashes.py"),
+        ("tests/acceptance/test_recoveries.py", "tests/acceptance/test_faults_workers.py"),
         EVERYTHING,
     ),
     Suite(
         "recoveries and crashes with RabbitMQ as broker",
         (POSTGRES, RABBIT),
-        ("tests/acceptance/test_recoveries.py", "tests/acceptance/test_crashes.py", "-k", RABBIT_SHORT),
+        ("tests/acceptance/test_recoveries.py", "tests/acceptance/test_faults_workers.py", "-k", RABBIT_SHORT),
         EVERYTHING,
     ),
 )

@@ -33,7 +33,7 @@ def test_a_clock_that_was_set_back_does_not_stop_the_sweeps(store: Store) -> Non
     assert store.claim_sweep("60s:0", at(0), 60.0)
 
 
-def test_of_many_threads_exactly_one_claims_a_sweep(store: Store) -> None:
+def test_fault_12_of_many_threads_exactly_one_claims_a_sweep(store: Store) -> None:
     for turn in range(5):
         with ThreadPoolExecutor(8) as pool:
             claims = list(pool.map(lambda moment: store.claim_sweep("10s:0", at(moment), 10.0), [turn * 10] * 8))

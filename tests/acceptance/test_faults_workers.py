@@ -1,53 +1,21 @@
-"""Parts of the platform die in the middle of a recovery: it is finished all the same, and the service is started exactly once."""
+"""A part of the platform dies, freezes or is sent too much in the middle of a recovery: it is finished, and takes effect exactly once."""
 
 import signal
+import time
 
-import psutil
 import pytest
 
-from recovery.models import AttemptState, Outcome, Recovery, StepState, utcnow
+from recovery.models import AttemptState, Outcome, RecoveryState, utcnow
+from tests.acceptance.faults import assert_finished_with_one_start, in_the_middle_of, mains, pool_child_at_work_on
 from tests.stage import Stage
 from tests.support import eventually, freeze, is_dead
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-def in_the_middle_of(stage: Stage, step: str) -> Recovery:
-    """Make the anvil ill, and return when its restart is at `step` (`stop` or `ready`), which lasts until the anvil is released."""
-    since = utcnow()
-    stage.patients["anvil"].hold("boot" if step == "ready" else step)
-    stage.patients["anvil"].ail("500")
-    recovery = stage.opened("anvil", since)
-
-    def at_work() -> bool:
-        return any(row.name == step and row.state is StepState.STARTED for row in stage.store.steps(recovery.id))
-
-    eventually(at_work, message=lambda: stage.tail(30))
-    return recovery
-
-
-def pool_child_at_work_on(stage: Stage, service: str) -> psutil.Process:
-    """Return the process that holds the lease on `service`, which the lease names."""
-    lease = stage.store.lease_of(service)
-    assert lease is not None
-    child = psutil.Process(int(lease.holder.split(":")[1]))
-    assert child.parent() == stage.part("recover")
-    return child
-
-
-def assert_finished_with_one_start(stage: Stage, recovery: Recovery, starts: int) -> Recovery:
-    closed = stage.closed("anvil", recovery.created_at, within=90)
-    stage.await_healthy("anvil")
-    assert (closed.id, closed.outcome) == (recovery.id, Outcome.RESOLVED)
-    assert stage.patients["anvil"].starts == starts + 1
-    assert stage.patients["anvil"].answers() == 200
-    assert len(stage.history.recoveries(service="anvil", since=recovery.created_at)) == 1
-    return closed
-
-
 @pytest.mark.parametrize("step", ["stop", "ready"])
 @pytest.mark.parametrize("victim", ["pool child", "whole worker"])
-def test_a_restart_survives_the_death_of_its_worker(stage: Stage, victim: str, step: str) -> None:
+def test_fault_01_a_restart_survives_the_death_of_its_worker(stage: Stage, victim: str, step: str) -> None:
     starts = stage.patients["anvil"].starts
     recovery = in_the_middle_of(stage, step)
     child = pool_child_at_work_on(stage, "anvil")
@@ -84,7 +52,7 @@ def test_a_restart_survives_the_death_of_any_other_part(stage: Stage, victim: st
     assert stage.closed("web", since, within=90).outcome is Outcome.RESOLVED, "and the platform is whole again"
 
 
-def test_a_message_that_dies_with_a_frozen_worker_is_sent_again(stage: Stage) -> None:
+def test_fault_02_a_message_that_dies_with_a_frozen_worker_is_sent_again(stage: Stage) -> None:
     """Celery's Redis transport takes a message off its queue before it notes that it has it."""
     web, since = stage.patients["web"], utcnow()
     starts, worker = web.starts, stage.part("recover")
@@ -102,7 +70,38 @@ def test_a_message_that_dies_with_a_frozen_worker_is_sent_again(stage: Stage) ->
     assert web.starts == starts + 1
 
 
-def test_a_worker_that_was_only_frozen_can_do_nothing_once_another_one_has_its_lease(stage: Stage) -> None:
+def test_fault_07_a_remedy_whose_process_is_killed_every_time_is_given_up_and_its_worker_lives(stage: Stage) -> None:
+    before = mains(stage)
+    recovery = in_the_middle_of(stage, "ready")
+    for run in (1, 2, 3):
+        eventually(lambda run=run: stage.store.attempts(recovery.id)[0].runs == run, 60, stage.tail)  # type: ignore[misc]
+        child = pool_child_at_work_on(stage, "anvil")
+        child.kill()
+        eventually(lambda child=child: is_dead(child.pid))  # type: ignore[misc]
+
+    closed = stage.closed("anvil", recovery.created_at, within=90)
+    assert (closed.id, closed.state) == (recovery.id, RecoveryState.FAILED)
+    (attempt,) = stage.story(closed).attempts
+    assert (attempt.state, attempt.runs, attempt.reason) == (AttemptState.FINISHED, 3, "restart lost its worker 3 times")
+    assert "needs a person" in stage.story(closed).decisions[-1].decision.reason
+    assert mains(stage) == before
+
+
+def test_fault_08_copies_of_a_message_that_come_while_it_is_at_work_are_fenced_off(stage: Stage) -> None:
+    starts = stage.patients["anvil"].starts
+    recovery = in_the_middle_of(stage, "ready")
+
+    for _copy in range(3):
+        stage.send("strategy.restart", to="restart", service="anvil", recovery_id=recovery.id, attempt=1)
+    stage.send("maintenance.canary", to="restart", queue="restart", sent_at=(sent := time.time()))
+    eventually(lambda: stage.store.pulses()["canary:restart"].at.timestamp() >= sent, 60)  # it came after the copies
+    stage.patients["anvil"].release()
+
+    assert_finished_with_one_start(stage, recovery, starts)
+    assert stage.story(recovery).attempts[0].runs == 1
+
+
+def test_fault_09_a_worker_that_was_only_frozen_can_do_nothing_once_another_one_has_its_lease(stage: Stage) -> None:
     starts = stage.patients["anvil"].starts
     recovery = in_the_middle_of(stage, "stop")
     child = pool_child_at_work_on(stage, "anvil")

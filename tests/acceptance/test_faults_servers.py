@@ -1,4 +1,4 @@
-"""Faults that a running platform must survive, one test each; which of them other tests prove is in docs/failure-modes.md."""
+"""The broker or the database is away, hangs, refuses, forgets or brings garbage while the platform works."""
 
 import base64
 import json
@@ -6,52 +6,20 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from recovery.client import RecoveryClient
-from recovery.models import AttemptState, Choice, Outcome, RecoveryState, Status, StepState, utcnow
-from tests.acceptance.test_crashes import assert_finished_with_one_start, in_the_middle_of, pool_child_at_work_on
-from tests.servers.rooms import BROKER, POSTGRES, REDIS
+from recovery.models import AttemptState, Choice, Outcome, utcnow
+from tests.acceptance.faults import assert_finished_with_one_start, command, in_the_middle_of, mains, ours_to_break, outage, said
+from tests.servers.rooms import POSTGRES
 from tests.stage import Stage
-from tests.support import eventually, freeze, is_dead
+from tests.support import eventually, freeze
 from workers.cli.state import STALE_AFTER
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-
-ours_to_break = pytest.mark.skipif(bool(REDIS or BROKER), reason="the Redis or broker of this run is a server that others use, too")
-FLOOD = 2_000
-
-
-def mains(stage: Stage) -> dict[str, int]:
-    """The processes of the workers and of beat: a fault that they survive does not change them."""
-    return {name: stage.part(name).pid for name in ("intake", "recover", "health", "beat")}
-
-
-def said(stage: Stage, text: str, after: int) -> None:
-    eventually(lambda: text in stage.tail()[after:], 60, lambda: f"nobody said '{text}':\n{stage.tail()[after:]}")
-
-
-def command(stage: Stage, *words: str) -> None:
-    stage.redis.execute_command(*words)  # type: ignore[no-untyped-call]
-
-
-@contextmanager
-def outage(stage: Stage, seconds: float) -> Iterator[None]:
-    """Kill the broker, and keep the supervisor from starting it again for so long."""
-    server, supervisor = stage.part("valkey"), int((stage.settings.home / "up.lock").read_text())
-    freeze(supervisor)
-    try:
-        server.kill()
-        eventually(lambda: is_dead(server.pid))
-        time.sleep(seconds)
-        yield
-    finally:
-        os.kill(supervisor, signal.SIGCONT)
-    eventually(lambda: stage.part("valkey").pid != server.pid, 60, stage.tail)
 
 
 @ours_to_break
@@ -101,37 +69,6 @@ def test_fault_06_connections_that_are_all_cut_during_a_step_make_no_second_side
     assert_finished_with_one_start(stage, recovery, starts)
     assert stage.story(recovery).attempts[0].runs == 1
     assert mains(stage) == before
-
-
-def test_fault_07_a_remedy_whose_process_is_killed_every_time_is_given_up_and_its_worker_lives(stage: Stage) -> None:
-    before = mains(stage)
-    recovery = in_the_middle_of(stage, "ready")
-    for run in (1, 2, 3):
-        eventually(lambda run=run: stage.store.attempts(recovery.id)[0].runs == run, 60, stage.tail)  # type: ignore[misc]
-        child = pool_child_at_work_on(stage, "anvil")
-        child.kill()
-        eventually(lambda child=child: is_dead(child.pid))  # type: ignore[misc]
-
-    closed = stage.closed("anvil", recovery.created_at, within=90)
-    assert (closed.id, closed.state) == (recovery.id, RecoveryState.FAILED)
-    (attempt,) = stage.story(closed).attempts
-    assert (attempt.state, attempt.runs, attempt.reason) == (AttemptState.FINISHED, 3, "restart lost its worker 3 times")
-    assert "needs a person" in stage.story(closed).decisions[-1].decision.reason
-    assert mains(stage) == before
-
-
-def test_fault_08_copies_of_a_message_that_come_while_it_is_at_work_are_fenced_off(stage: Stage) -> None:
-    starts = stage.patients["anvil"].starts
-    recovery = in_the_middle_of(stage, "ready")
-
-    for _copy in range(3):
-        stage.send("strategy.restart", to="restart", service="anvil", recovery_id=recovery.id, attempt=1)
-    stage.send("maintenance.canary", to="restart", queue="restart", sent_at=(sent := time.time()))
-    eventually(lambda: stage.store.pulses()["canary:restart"].at.timestamp() >= sent, 60)  # it came after the copies
-    stage.patients["anvil"].release()
-
-    assert_finished_with_one_start(stage, recovery, starts)
-    assert stage.story(recovery).attempts[0].runs == 1
 
 
 @pytest.mark.skipif(bool(POSTGRES), reason="only SQLite has one lock for all writers")
@@ -210,76 +147,6 @@ def envelope(task: str, body: bytes) -> bytes:
     properties = {"delivery_tag": task, "delivery_info": {"exchange": "failures", "routing_key": "failures"}, "body_encoding": "base64"}
     coded = {"body": base64.b64encode(body).decode(), "content-type": "application/json", "content-encoding": "utf-8"}
     return json.dumps({**coded, "headers": {"task": task, "id": task}, "properties": properties}).encode()
-
-
-def flood(stage: Stage, queue: str, task: str, arguments: dict[str, object]) -> None:
-    """Let so many messages be there at once: their worker stands still while they are written."""
-    worker, key = stage.part("recover" if queue == "cache_rebuild" else "intake"), f"recovery:celery:{queue}"
-    freeze(worker.pid)
-    try:
-        for _message in range(2):  # a read that had begun takes the first
-            stage.send(task, to=queue, **arguments)
-        eventually(lambda: waiting(stage, queue))
-        message = json.loads(stage.redis.lindex(key, 0))  # type: ignore[arg-type]
-        copies = []
-        for number in range(FLOOD):
-            message["headers"]["id"] = message["properties"]["delivery_tag"] = f"{queue}-{number}"
-            copies.append(json.dumps(message))
-        stage.redis.lpush(key, *copies)
-    finally:
-        worker.resume()
-
-
-def waiting(stage: Stage, queue: str) -> int:
-    return int(stage.redis.llen(f"recovery:celery:{queue}"))
-
-
-@ours_to_break
-@pytest.mark.parametrize(
-    ("queue", "task", "arguments"),
-    [
-        ("cache_rebuild", "strategy.cache_rebuild", {"service": "shadow", "recovery_id": "of nobody", "attempt": 1}),
-        ("failures", "recovery.report_failure", {"service": "shadow", "category": "service_unavailable"}),
-    ],
-)
-def test_a_flood_on_one_queue_does_not_delay_the_recovery_of_another(
-    stage: Stage, queue: str, task: str, arguments: dict[str, object]
-) -> None:
-    flood(stage, queue, task, arguments)
-    since = utcnow()
-
-    stage.patients["web"].kill()
-    recovery = stage.closed("web", since)
-
-    assert recovery.outcome is Outcome.RESOLVED
-    assert waiting(stage, queue) > 0, "it did not wait for the end of the flood"
-    stage.redis.delete(f"recovery:celery:{queue}")
-
-
-def test_remedies_that_take_long_on_one_queue_leave_processes_for_another(stage: Stage) -> None:
-    """By hand, for the action budget would let only one of six services be recovered at once."""
-    since, held = utcnow(), ("anvil", "web")
-    for name in held:
-        stage.patients[name].hold("boot")
-        stage.send("recovery.trigger", service=name, strategy="restart")
-    slow = [stage.opened(name, since) for name in held]
-    for recovery in slow:
-        eventually(lambda each=recovery: at_ready(stage, each.id), 60, stage.tail)  # type: ignore[misc]
-
-    stage.send("recovery.trigger", service="search", strategy="degrade")
-    degraded = stage.closed("search", since)
-
-    assert degraded.outcome is Outcome.MITIGATED
-    assert all(at_ready(stage, recovery.id) for recovery in slow), "both are at work still"
-    stage.patients["search"].ail("500!")  # what mitigates a service that was well all along is not taken away before its time
-    eventually(lambda: stage.store.service_states()["search"].status is Status.UNHEALTHY, 60)
-    for name in (*held, "search"):
-        stage.patients[name].heal()
-    eventually(lambda: not stage.store.mitigations(), 90, stage.tail)
-
-
-def at_ready(stage: Stage, recovery_id: str) -> bool:
-    return any(step.name == "ready" and step.state is StepState.STARTED for step in stage.store.steps(recovery_id))
 
 
 @ours_to_break
