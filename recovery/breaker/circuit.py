@@ -1,14 +1,18 @@
-"""The state machine of a circuit breaker: closed, open, half-open. Pure: state and clock come in, the next state goes out.
+"""The state machine of a circuit breaker. Pure: state, clock and chance come in, the next state goes out.
 
-The Lua scripts in `lua/` make the same transitions in Redis; one contract suite runs over both.
+What counts the calls is `window.py`, what judges the counts is `judgement.py`. The Lua scripts in `lua/` make the same
+transitions in Redis; one contract suite runs over both.
 """
 
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from recovery.breaker.options import BreakerOptions
+from recovery.breaker.options import BreakerOptions, Mode
 
 State = Literal["closed", "open", "half_open"]
+"""Where the machine itself stands."""
+Shown = Literal["closed", "open", "half_open", "repairing", "forced_open", "disabled", "metrics_only"]
+"""What people and callers see: the machine's state, unless a recovery is at work or an operator has set a mode."""
 Result = Literal["ok", "failed", "void"]
 """What became of a call; `void` says nothing about the service (ignored exception, cancelled)."""
 
@@ -21,19 +25,27 @@ class Circuit:
     """A breaker at one moment. Times are seconds of the clock that the caller passes in."""
 
     state: State = "closed"
-    failures: int = 0
-    """Failures in a row."""
     successes: int = 0
     """Successful probes since it went half-open."""
+    stage: int = 0
+    """While half-open: 0 while probes decide, then the place (from 1) of the percentage of `options.ramp` that is let through."""
+    stage_until: float | None = None
+    """When the next stage of the ramp begins, or all are let through again."""
     opened_at: float | None = None
     retry_at: float | None = None
-    """When callers may probe it."""
+    """While open: when callers may probe it."""
+    repairing_until: float | None = None
+    """While open: callers do not probe before, because a recovery does. It passes by itself if nobody renews it."""
     permits: tuple[tuple[str, float], ...] = ()
     """Probes under way while half-open, with the moment each one stops to count."""
+    streak: int = 0
+    """Openings since it was last closed; the open time grows with them."""
     trips: int = 0
-    """How often it opened."""
+    """How often it opened, ever."""
     reason: str = ""
-    """The failure that opened it."""
+    """Why it opened."""
+    mode: Mode = "auto"
+    """What an operator set; `auto`: the machine decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +54,59 @@ class Admission:
 
     allowed: bool
     permit: str = ""
-    """Hand it back with the result; empty when the circuit is closed."""
+    """Hand it back with the result; empty unless the call is a probe."""
     retry_after: float = 0.0
     """Seconds until it is worth asking again."""
 
 
-def admit(circuit: Circuit, options: BreakerOptions, now: float, permit: str) -> tuple[Circuit, Admission]:
-    """Decide about one call; in half-open it gets `permit` if one of the few is free."""
+def mode_of(circuit: Circuit, options: BreakerOptions) -> Mode:
+    """Return the mode in force: the operator's, else the one that the options begin with."""
+    return options.mode if circuit.mode == "auto" else circuit.mode
+
+
+def shown(circuit: Circuit, options: BreakerOptions, now: float) -> Shown:
+    """Return the state as people should see it."""
+    mode = mode_of(circuit, options)
+    if mode != "auto":
+        return mode
+    repairing = circuit.state == "open" and circuit.repairing_until is not None and now < circuit.repairing_until
+    return "repairing" if repairing else circuit.state
+
+
+def at(circuit: Circuit, options: BreakerOptions, now: float) -> Circuit:
+    """Return the circuit after the stages of its ramp that are over by now."""
+    while circuit.state == "half_open" and circuit.stage_until is not None and now >= circuit.stage_until:
+        if circuit.stage >= len(options.ramp):
+            return closed(circuit)
+        circuit = replace(circuit, stage=circuit.stage + 1, stage_until=circuit.stage_until + options.ramp_stage)
+    return circuit
+
+
+def admit(circuit: Circuit, options: BreakerOptions, now: float, permit: str, draw: float) -> tuple[Circuit, Admission]:
+    """Decide about one call; among probes it gets `permit` if one of the few is free.
+
+    Args:
+        circuit: as it stands.
+        options: of the breaker.
+        now: seconds.
+        permit: a name that no other call has.
+        draw: chance, from 0 up to but not including 1; decides while the ramp lets a part of the calls through.
+    """
+    mode = mode_of(circuit, options)
+    if mode != "auto":
+        retry_after = options.reset_timeout if mode == "forced_open" else 0.0
+        return circuit, Admission(allowed=mode != "forced_open", retry_after=retry_after)
+    circuit = at(circuit, options, now)
     if circuit.state == "closed":
         return circuit, Admission(allowed=True)
     if circuit.state == "open":
-        remaining = (circuit.retry_at or now) - now
+        remaining = opens_for(circuit, now)
         if remaining > 0:
             return circuit, Admission(allowed=False, retry_after=remaining)
         circuit = half_opened(circuit)
+    if circuit.stage:
+        allowed = draw * 100 < options.ramp[circuit.stage - 1]
+        return circuit, Admission(allowed, retry_after=0.0 if allowed else max(0.0, (circuit.stage_until or now) - now))
     under_way = tuple((holder, until) for holder, until in circuit.permits if until > now)
     if len(under_way) >= options.half_open_requests:
         soonest = min(until for _, until in under_way) - now
@@ -63,52 +114,83 @@ def admit(circuit: Circuit, options: BreakerOptions, now: float, permit: str) ->
     return replace(circuit, permits=(*under_way, (permit, now + options.permit_timeout))), Admission(allowed=True, permit=permit)
 
 
-def record(
-    circuit: Circuit, options: BreakerOptions, now: float, result: Result, *, permit: str = "", count: int = 1, reason: str = ""
-) -> Circuit:
-    """Return the circuit after `count` calls ended with `result`.
+def opens_for(circuit: Circuit, now: float) -> float:
+    """Return the seconds until callers may probe an open circuit, 0 if they may now."""
+    return max(0.0, (circuit.retry_at or now) - now, (circuit.repairing_until or now) - now)
 
-    In half-open only results with a live permit (or `PROBE`) count: a call from before the opening tells nothing new.
+
+def probed(circuit: Circuit, options: BreakerOptions, now: float, result: Result, permit: str, draw: float, reason: str = "") -> Circuit:
+    """Return the circuit after a probe ended; only one with a live permit (or `PROBE`) counts, and only while probes decide.
+
+    A call from before the opening tells nothing new.
     """
-    if circuit.state == "closed":
-        return _count_while_closed(circuit, options, now, result, count, reason)
-    if circuit.state == "half_open" and (permit == PROBE or any(holder == permit for holder, _ in circuit.permits)):
-        others = tuple(held for held in circuit.permits if held[0] != permit)
-        return _count_probe(replace(circuit, permits=others), options, now, result, reason)
-    return circuit
+    counts = permit == PROBE or any(holder == permit for holder, _ in circuit.permits)
+    if circuit.state != "half_open" or circuit.stage or not counts:
+        return circuit
+    circuit = replace(circuit, permits=tuple(held for held in circuit.permits if held[0] != permit))
+    if result == "void":
+        return circuit
+    if result == "failed":
+        return opened(circuit, options, now, draw, reason)
+    proven = circuit.successes + 1
+    if proven < options.success_threshold:
+        return replace(circuit, successes=proven)
+    if options.ramp:
+        return replace(circuit, successes=proven, permits=(), stage=1, stage_until=now + options.ramp_stage)
+    return closed(circuit)
+
+
+def opened(circuit: Circuit, options: BreakerOptions, now: float, draw: float, reason: str) -> Circuit:
+    """Return the circuit open; it stays so for longer each time without a closing in between.
+
+    The time is `reset_timeout * backoff_factor ** openings_before`, varied by the jitter and cut at the ceiling.
+
+    Args:
+        circuit: as it stands.
+        options: of the breaker.
+        now: seconds.
+        draw: chance, from 0 up to but not including 1.
+        reason: in a sentence; the first 500 characters are kept.
+    """
+    return Circuit(
+        state="open",
+        opened_at=now,
+        retry_at=now + open_time(options, circuit.streak, draw),
+        repairing_until=circuit.repairing_until,
+        streak=circuit.streak + 1,
+        trips=circuit.trips + 1,
+        reason=reason[:500],
+        mode=circuit.mode,
+    )
+
+
+def open_time(options: BreakerOptions, openings_before: int, draw: float) -> float:
+    """Return the seconds that an opening lasts."""
+    ceiling = max(options.max_reset_timeout, options.reset_timeout)
+    try:
+        grown = min(ceiling, options.reset_timeout * options.backoff_factor**openings_before)
+    except OverflowError:
+        grown = ceiling
+    return min(ceiling, grown * (1 + options.jitter * (2 * draw - 1)))
 
 
 def half_opened(circuit: Circuit) -> Circuit:
     """Return an open circuit as half-open; any other stays as it is."""
-    return replace(circuit, state="half_open", successes=0, permits=()) if circuit.state == "open" else circuit
-
-
-def _count_while_closed(circuit: Circuit, options: BreakerOptions, now: float, result: Result, count: int, reason: str) -> Circuit:
-    if result == "ok" and circuit.failures:
-        return replace(circuit, failures=0)
-    if result != "failed":
+    if circuit.state != "open":
         return circuit
-    counted = replace(circuit, failures=circuit.failures + count)
-    return _opened(counted, options, now, reason) if counted.failures >= options.failure_threshold else counted
+    return replace(circuit, state="half_open", successes=0, stage=0, stage_until=None, permits=(), retry_at=None)
 
 
-def _count_probe(circuit: Circuit, options: BreakerOptions, now: float, result: Result, reason: str) -> Circuit:
-    if result == "void":
-        return circuit
-    if result == "failed":
-        return _opened(circuit, options, now, reason)
-    proven = circuit.successes + 1
-    return Circuit(trips=circuit.trips) if proven >= options.success_threshold else replace(circuit, successes=proven)
+def closed(circuit: Circuit) -> Circuit:
+    """Return the circuit closed: what it went through is forgotten, except how often it opened and what an operator set."""
+    return Circuit(trips=circuit.trips, mode=circuit.mode)
 
 
-def _opened(circuit: Circuit, options: BreakerOptions, now: float, reason: str) -> Circuit:
-    return replace(
-        circuit,
-        state="open",
-        successes=0,
-        opened_at=now,
-        retry_at=now + options.reset_timeout,
-        permits=(),
-        trips=circuit.trips + 1,
-        reason=reason[:500],
-    )
+def repairing(circuit: Circuit, until: float | None) -> Circuit:
+    """Return the circuit with a recovery at work until then; None: it is over. Only an open one waits for it."""
+    return replace(circuit, repairing_until=until)
+
+
+def under(circuit: Circuit, mode: Mode) -> Circuit:
+    """Return the circuit in an operator's mode; back to `auto` it begins closed, because what it counted is old by then."""
+    return closed(replace(circuit, mode=mode)) if mode == "auto" and circuit.mode != "auto" else replace(circuit, mode=mode)
