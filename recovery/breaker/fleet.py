@@ -1,0 +1,83 @@
+"""What one process's breaker and the fleet tell each other. Light: no Redis here; `link.py` implements `Fleet`.
+
+What the other side calls on a breaker, from any thread: `apply(view)` with news; `answered(ended, view or None)` once for each
+`tell`; `take_summary()` about once a second, which returns what is still to be told, or None, and is answered like a `tell`;
+`went_alone()` when the fleet is lost; `take_unheard()` when it is back, before the first `apply`; `take_opening()`: why this process
+opened it while alone, once, empty if it did not.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+from recovery.breaker.circuit import Admission, Circuit, Result
+
+if TYPE_CHECKING:
+    from recovery.breaker.caller import Breaker
+
+Order = Literal["reset", "auto", "metrics_only", "disabled", "forced_open"]
+"""What a person wants of a breaker: a mode, or `reset`: close it now, whatever was counted."""
+
+
+class Ended(NamedTuple):
+    """Calls of one process that ended and that the fleet has not been told of; counted in this order: `ok_before`, then the rest."""
+
+    result: Result
+    """How the last `count` calls ended; `void` only with a permit, which it gives back."""
+    count: int = 1
+    """Calls that ended so, one after another; more than one only in summaries and after an absence of the fleet."""
+    ok_before: int = 0
+    """Quick successes before them."""
+    slow: int = 0
+    """How many of the `count` calls were slow."""
+    permit: str = ""
+    """The permit of a probe, empty for calls made while closed or in a stage of the ramp; a slow probe's result is `failed`."""
+    reason: str = ""
+    """The last failure, such as `ValueError: boom`; empty unless failed."""
+    tripped: str = ""
+    """Why this process opened the breaker alone while the fleet could not hear it; the fleet opens then, whatever it has counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetView:
+    """A breaker as the fleet has it."""
+
+    circuit: Circuit
+    """Its times are of the fleet's clock; permits are left out."""
+    now: float
+    """The fleet's clock at that moment."""
+    version: int
+    """Rises with every change, also after Redis lost its data."""
+    in_a_row: int = 0
+    """Failures in a row over the whole fleet, so that the next success here is told at once and ends them."""
+
+
+class Fleet(Protocol):
+    """What connects one process's breaker to the others."""
+
+    @property
+    def connected(self) -> bool:
+        """Say whether the fleet hears; if not, this process judges alone."""
+        ...
+
+    def admit(self, breaker: "Breaker", permit: str) -> Admission | None:
+        """Ask for a permit while half-open, or open and over; None: the fleet cannot be asked, decide alone.
+
+        Waits at most half a second. The view that the answer brings is given to `breaker.apply` before this returns.
+        """
+        ...
+
+    def tell(self, breaker: "Breaker", ended: Ended) -> None:
+        """Report how calls ended, only with a quorum of one, or for a permit of the fleet.
+
+        Never waits and calls nothing of the breaker: its lock is held. `breaker.answered(ended, view)` comes later, from the
+        background, once for each; the view is None if the fleet did not hear it.
+        """
+        ...
+
+    def vote(self, breaker: "Breaker", seconds: float, reason: str) -> None:
+        """With a quorum of more than one: this process has opened it for itself, for so long; 0 withdraws the vote. Like `tell`, unanswered."""
+        ...
+
+    def order(self, breaker: "Breaker", order: Order) -> bool:
+        """Let the order count for all; False: the fleet cannot be asked. Waits at most half a second; then `breaker.apply` was called."""
+        ...
