@@ -1,15 +1,16 @@
 """Drains the stream that `RecoveryClient` reports into: a thread in every worker that consumes the queue `failures`.
 
-Redis key `recovery:reports`: a stream, one field `failure` (JSON) per entry; consumer group `intake`, one consumer per
-worker. Entries are taken in by batches, a transaction each, and acknowledged and deleted after the commit: each is taken in at
-least once, and the failure's id makes a second time harmless.
+Redis key `recovery:reports`: a stream, one field per entry: `failure` (a JSON object) or `failures` (a JSON array of them);
+consumer group `intake`, one consumer per worker. Entries are taken in by batches, a transaction each, and acknowledged and deleted
+after the commit: each is taken in at least once, and the failure's id makes a second time harmless.
 """
 
 import json
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from celery import bootsteps
@@ -23,9 +24,10 @@ from recovery.ports import Accepted
 
 logger = get_logger(__name__)
 
-STREAM, GROUP, FIELD = "recovery:reports", "intake", b"failure"
+STREAM, GROUP, FIELD, FIELD_OF_MANY = "recovery:reports", "intake", b"failure", b"failures"
 BATCH = 500
-"""Entries per read, and per transaction. Larger ones are hardly faster, and hold the database's lock for longer."""
+"""Entries per read, and reports per transaction (an entry is never split). Larger ones are hardly faster, and hold the database's lock
+for longer."""
 BLOCK = 500
 """Milliseconds that one read waits for entries; also how soon the thread notices that it should stop."""
 CLAIM_EVERY = 10.0
@@ -38,6 +40,9 @@ BACK_OFF = (0.2, 5.0)
 """Seconds between tries while the database or Redis is away: the first, and the longest."""
 
 Entry = tuple[bytes, dict[bytes, bytes] | None]
+Found = tuple[JsonObject | str, str]
+"""A report, or what is wrong with it; and the text that it came as, for a wrong one."""
+Opened = tuple[bytes, list[Found]]
 Answer = Accepted | RecoveryError
 
 _between_batches = threading.Lock()
@@ -120,6 +125,10 @@ class Drain:
         return [entry for _stream, entries in answer or () for entry in entries]
 
     def _take(self, entries: list[Entry]) -> int:
+        """Take entries in, batch by batch; return how many."""
+        return sum(self._take_batch(batch) for batch in _batches(entries))
+
+    def _take_batch(self, entries: list[Opened]) -> int:
         """Take a batch in, acknowledge it, start what follows; return how many entries."""
         done: list[bytes] = []
         answers: list[Answer] = []
@@ -132,30 +141,25 @@ class Drain:
             self._proceed(answers)
         return len(done)
 
-    def _take_in(self, entries: list[Entry], done: list[bytes], answers: list[Answer]) -> None:
+    def _take_in(self, entries: list[Opened], done: list[bytes], answers: list[Answer]) -> None:
         """Commit the entries, filling in what is done and what came of it, also if it raises halfway."""
-        readable: list[tuple[bytes, JsonObject, str]] = []
-        garbage: list[tuple[str, str]] = []
-        for entry_id, fields in entries:
-            raw = fields.get(FIELD, b"").decode(errors="replace") if fields else ""
-            payload = _parse(raw)
-            if isinstance(payload, dict):
-                readable.append((entry_id, payload, raw))
-            elif fields:  # else it was deleted meanwhile
-                garbage.append((payload, raw))
+        found = [(entry_id, *one) for entry_id, reports in entries for one in reports]
+        readable = [(entry_id, payload) for entry_id, payload, _ in found if isinstance(payload, dict)]
+        garbage = [(payload, raw) for _, payload, raw in found if isinstance(payload, str)]
         if garbage:
             self._refuse(garbage)
-        kept = {entry_id for entry_id, _, _ in readable}
+        kept = {entry_id for entry_id, _ in readable}
         done.extend(entry_id for entry_id, _ in entries if entry_id not in kept)
         try:
-            answers.extend(self._received([payload for _, payload, _ in readable]))
-            done.extend(entry_id for entry_id, _, _ in readable)
+            answers.extend(self._received([payload for _, payload in readable]))
+            done.extend(kept)
         except (StoreUnavailable, ConfigurationError):
             raise  # with a database and a configuration they may be taken in later
         except Exception:
             logger.exception("a batch of %d reports could not be taken in as a whole, so each is tried by itself", len(readable))
-            for entry_id, payload, raw in readable:
-                self._take_one(payload, raw, answers)
+            for entry_id, several in groupby(readable, lambda one: one[0]):
+                for _, payload in several:
+                    self._take_one(payload, answers)
                 done.append(entry_id)
 
     def _received(self, payloads: Sequence[JsonObject]) -> Sequence[Answer]:
@@ -165,14 +169,14 @@ class Drain:
             logger.warning("refused %d of %d reports from the stream; the first: %s", len(refused), len(answers), refused[0])
         return answers
 
-    def _take_one(self, payload: JsonObject, raw: str, answers: list[Answer]) -> None:
+    def _take_one(self, payload: JsonObject, answers: list[Answer]) -> None:
         try:
             answers.extend(self._received([payload]))
         except (StoreUnavailable, ConfigurationError):
             raise
         except Exception as error:
             logger.exception("a report from the stream could not be taken in, it is in the audit trail")
-            self._refuse([(f"{type(error).__name__}: {error}", raw)])
+            self._refuse([(f"{type(error).__name__}: {error}", json.dumps(payload))])
 
     def _acknowledge(self, done: list[bytes]) -> None:
         if done:
@@ -193,13 +197,39 @@ class Drain:
                 self._redis.xgroup_delconsumer(STREAM, GROUP, consumer["name"])
 
 
-def _parse(raw: str) -> JsonObject | str:
-    """Return the report in an entry, or what is wrong with it."""
+def _batches(entries: list[Entry]) -> Iterator[list[Opened]]:
+    """Yield the entries opened, in batches of at most `BATCH` reports."""
+    batch: list[Opened] = []
+    reports = 0
+    for entry_id, fields in entries:
+        found = _reports_in(fields or {})  # no fields: it was deleted meanwhile
+        if batch and reports + len(found) > BATCH:
+            yield batch
+            batch, reports = [], 0
+        batch.append((entry_id, found))
+        reports += len(found)
+    if batch:
+        yield batch
+
+
+def _reports_in(fields: dict[bytes, bytes]) -> list[Found]:
+    """Return every report in an entry, or what is wrong with it, and as which text it came."""
+    if not fields:
+        return []
+    field = FIELD if FIELD in fields or FIELD_OF_MANY not in fields else FIELD_OF_MANY
+    name, raw = field.decode(), fields.get(field, b"").decode(errors="replace")
     try:
-        payload = json.loads(raw)
-    except ValueError as error:
-        return f"the field `failure` is not JSON: {error}"
-    return payload if isinstance(payload, dict) else "the field `failure` is not a JSON object"
+        value = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        return [(f"the field `{name}` is not JSON: {error}", raw)]
+    if field == FIELD:
+        return [(value, raw) if isinstance(value, dict) else (f"the field `{name}` is not a JSON object", raw)]
+    if not isinstance(value, list):
+        return [(f"the field `{name}` is not a JSON array", raw)]
+    return [
+        (one, "") if isinstance(one, dict) else (f"item {number} of `{name}` is not a JSON object", json.dumps(one))
+        for number, one in enumerate(value, 1)
+    ]
 
 
 class ReportDrain(bootsteps.StartStopStep):

@@ -11,6 +11,8 @@ LARGEST_NUMBER = 2**63
 
 def text_of(value: object) -> str:
     """Return `value` as text, empty for None; one whose text cannot be made is told as such."""
+    if type(value) is str:
+        return value
     if value is None:
         return ""
     try:
@@ -21,8 +23,10 @@ def text_of(value: object) -> str:
 
 def labels_of(labels: object) -> dict[str, str]:
     """Return labels as texts by name; what is no mapping becomes one label."""
+    if labels is None:
+        return {}
     if not isinstance(labels, Mapping):
-        return {} if labels is None else {"label": text_of(labels)}
+        return {"label": text_of(labels)}
     return {text_of(name): text_of(value) for name, value in labels.items()}
 
 

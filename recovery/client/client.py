@@ -2,9 +2,9 @@
 
 import atexit
 import logging
+import os
 import socket
 import time
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from threading import Lock
@@ -109,7 +109,7 @@ class RecoveryClient:
             fingerprint: Failures with the same one are equal, up to 64 characters; default: service and category.
             recoverable: False: only take note.
         """
-        report_id = str(uuid.uuid4())
+        report_id = os.urandom(16).hex()
         try:
             exception = error if isinstance(error, BaseException) else None
             draft = Draft(

@@ -1,14 +1,13 @@
 """Counts what becomes of reports, and says it when one is lost."""
 
 import logging
-from dataclasses import dataclass, replace
 from threading import Lock
+from typing import NamedTuple
 
 log = logging.getLogger("recovery.client")
 
 
-@dataclass(frozen=True, slots=True)
-class Stats:
+class Stats(NamedTuple):
     """What became of the reports of this process so far."""
 
     sent: int = 0
@@ -32,12 +31,12 @@ class Counts:
         """Count reports that went well so far."""
         with self._lock:
             now = self.stats
-            self.stats = replace(now, sent=now.sent + sent, spooled=now.spooled + spooled)
+            self.stats = now._replace(sent=now.sent + sent, spooled=now.spooled + spooled)
 
     def drop(self, count: int, why: str) -> None:
         """Count lost reports; say so at the first and whenever their number has doubled."""
         with self._lock:
             before = self.stats.dropped
-            self.stats = replace(self.stats, dropped=before + count)
+            self.stats = self.stats._replace(dropped=before + count)
         if count and before.bit_length() != (before + count).bit_length():
             log.error("%d failure report(s) lost so far: %s", before + count, why)

@@ -1,10 +1,14 @@
 """Carries reports into the stream `recovery:reports`, or to disk while Redis is away, and from there into the stream later.
 
+An entry holds one report (field `failure`, a JSON object) or several (field `failures`, a JSON array of them): an entry each would
+cost more than everything else that is done for a report.
+
 A write that timed out may have arrived all the same: it is sent again, and the intake knows it by its id.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -17,9 +21,15 @@ if TYPE_CHECKING:
     from redis import Redis
 
 STREAM = "recovery:reports"
-FIELD = "failure"
+FIELD, FIELD_OF_MANY = "failure", "failures"
+ENTRY_REPORTS, ENTRY_BYTES = 64, 65_536
+"""What one entry holds at most; a report that is longer has an entry of its own."""
 STREAM_LENGTH = 100_000
-"""The stream keeps about this many reports when nobody drains it; the oldest go first."""
+"""The stream keeps about this many entries when nobody drains it; the oldest go first."""
+STREAM_BYTES = 256 * 1024 * 1024
+"""And about this much of Redis's memory, because entries differ in size by a factor of a thousand."""
+WEIGH_EVERY = 1.0
+"""Seconds between looks at how much memory the stream takes, while reports are sent."""
 HEARTBEAT = "recovery:heartbeat:"
 SLICE = 256
 RETRY = 1.0
@@ -39,6 +49,7 @@ class Delivery:
         self._redis: Redis | None = None
         self._spool_pending = spool.file.exists()
         self._look_at = 0.0
+        self._weigh_at = 0.0
 
     @property
     def pending(self) -> bool:
@@ -69,14 +80,17 @@ class Delivery:
         try:
             self._redis = self._redis or connect(self._url)
             with self._redis.pipeline(transaction=False) as pipeline:
-                for report in reports:
-                    pipeline.xadd(STREAM, {FIELD: report}, maxlen=STREAM_LENGTH, approximate=True)
+                for field, value in entries(reports):
+                    pipeline.xadd(STREAM, {field: value}, maxlen=STREAM_LENGTH, approximate=True)
                 for service, at in beats.items():
                     pipeline.set(HEARTBEAT + service, f"{at:.3f}")
                 if reports or beats:
                     pipeline.execute()
                 else:
                     self._redis.ping()
+            if reports and monotonic() >= self._weigh_at:
+                self._weigh_at = monotonic() + WEIGH_EVERY
+                self._bound(self._redis)
         except (RedisError, OSError) as error:
             if self._backoff.failed():
                 log.warning(
@@ -86,6 +100,18 @@ class Delivery:
         if self._backoff.succeeded():
             log.warning("Redis at %s answers again", redact(self._url))
         return True
+
+    def _bound(self, redis: "Redis") -> None:
+        """Let the oldest entries go if the stream takes too much memory."""
+        from redis.exceptions import ResponseError
+
+        try:
+            taken = redis.memory_usage(STREAM)
+            if taken and taken > STREAM_BYTES:
+                gone = redis.xtrim(STREAM, maxlen=int(redis.xlen(STREAM) * STREAM_BYTES / taken), approximate=True)
+                log.error("nobody takes in the failure reports in Redis: the oldest %d entries went, to bound its memory", gone)
+        except ResponseError:  # a user of Redis that may not ask; the number of entries still bounds it
+            self._weigh_at = math.inf
 
     def keep(self, reports: Sequence[bytes]) -> None:
         """Put reports on disk for later."""
@@ -113,3 +139,21 @@ class Delivery:
         except OSError as error:
             self._look_at = monotonic() + 60 * RETRY
             log.warning("reports that wait in %s cannot be read now: %s", self._spool.file, error)
+
+
+def entries(reports: Sequence[bytes]) -> Iterator[tuple[str, bytes]]:
+    """Yield field and value of each entry that carries the reports, in their order."""
+    together: list[bytes] = []
+    size = 0
+    for report in reports:
+        if together and (len(together) == ENTRY_REPORTS or size + len(report) > ENTRY_BYTES):
+            yield _entry(together)
+            together, size = [], 0
+        together.append(report)
+        size += len(report)
+    if together:
+        yield _entry(together)
+
+
+def _entry(reports: Sequence[bytes]) -> tuple[str, bytes]:
+    return (FIELD, reports[0]) if len(reports) == 1 else (FIELD_OF_MANY, b"[" + b",".join(reports) + b"]")

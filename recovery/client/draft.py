@@ -6,9 +6,8 @@ The first half costs microseconds: no traceback is formatted, nothing is redacte
 import functools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from types import TracebackType
+from typing import NamedTuple
 
 from recovery.client.clean import clean, clean_text, text_of
 from recovery.client.redaction import redact, redact_details
@@ -18,13 +17,13 @@ MAX_STACK = 32_000
 MAX_DETAILS = 16_000
 MAX_FRAMES = 50
 MAX_CAUSES = 5
+NO_DETAILS = "{}"
 
 Frame = tuple[str, int, str]
 """File, line, function."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """An exception as far as it is needed later, without its frames' variables."""
 
     kind: str
@@ -33,9 +32,8 @@ class Seen:
     cause: "Seen | None" = None
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """One report, taken but not yet encoded."""
+class Draft(NamedTuple):
+    """One report, taken but not yet encoded. A tuple, because it is made on the caller's thread."""
 
     id: str
     service: str
@@ -70,7 +68,7 @@ def see(error: BaseException, depth: int = 0) -> Seen:
 def take_details(details: object) -> str:
     """Return `details` as JSON, taken now because the caller may change them; what is no JSON becomes text, too much becomes a note."""
     if details is None:
-        return "{}"
+        return NO_DETAILS
     try:
         text = json.dumps(dict(details) if isinstance(details, Mapping) else {"details": details}, default=text_of, skipkeys=True)
     except Exception as error:  # noqa: BLE001 - a circle, no end of nesting, or a mapping that breaks while it is read
@@ -89,7 +87,7 @@ def kind_of(error: BaseException | None) -> str:
 
 def encode(draft: Draft) -> bytes:
     """Return the report as the JSON message that the intake reads, without secrets and within its limits."""
-    details = redact_details(clean(json.loads(draft.details)))
+    details = {} if draft.details is NO_DETAILS else redact_details(clean(json.loads(draft.details)))
     message = clean_text(draft.message)
     if draft.error is not None:
         assert isinstance(details, dict)
@@ -103,11 +101,13 @@ def encode(draft: Draft) -> bytes:
         "severity": draft.severity,
         "message": redact(message[: 2 * MAX_MESSAGE])[:MAX_MESSAGE],
         "source": clean_text(draft.source),
-        "occurred_at": datetime.fromtimestamp(draft.occurred_at, UTC).isoformat(),
-        "details": details,
+        "occurred_at": round(draft.occurred_at, 6),
         "recoverable": draft.recoverable,
-        "labels": redact_details(clean(dict(draft.labels))),
     }
+    if details:
+        report["details"] = details
+    if draft.labels:
+        report["labels"] = redact_details(clean(dict(draft.labels)))
     if draft.fingerprint:
         report["fingerprint"] = clean_text(draft.fingerprint)
     if draft.error is not None:

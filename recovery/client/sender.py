@@ -1,12 +1,12 @@
 """The bounded queue and the one thread between callers and the network: a caller hands over and goes on."""
 
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from time import monotonic
+from typing import NamedTuple
 
 from recovery.client.counts import Counts, Stats
 from recovery.client.delivery import SLICE, Delivery
@@ -15,10 +15,11 @@ from recovery.client.redaction import redact
 from recovery.client.spool import Spool
 
 CAPACITY = 10_000
+LINGER = 0.02
+"""Seconds that the thread waits for more before it sleeps: to wake a sleeping one costs the caller more than all the rest."""
 
 
-@dataclass(frozen=True, slots=True)
-class Beat:
+class Beat(NamedTuple):
     """A sign of life of one service."""
 
     service: str
@@ -47,25 +48,28 @@ class Sender:
     def renew(self) -> None:
         """Begin anew in a forked child: what waits is the parent's to send."""
         self.counts = Counts()
-        self._items: SimpleQueue[Draft | Beat | None] = SimpleQueue()
+        self._items: deque[Draft | Beat] = deque()
         self._starting = Lock()
         self._thread: Thread | None = None
         self._delivery = Delivery(self._url, self._spool, self.counts)
         self._in_hand: list[Draft | Beat] = []
+        self._asleep = True
+        self._bell = Lock()
+        self._bell.acquire()  # free only while it rings; unlike an Event it can be rung in a signal handler, too
 
     def put(self, item: Draft | Beat) -> None:
         """Hand over one item; never waits, drops it if `capacity` items wait already or the sender is closed."""
-        if self._closed or self._items.qsize() >= self._capacity:
+        if self._closed or len(self._items) >= self._capacity:
             if isinstance(item, Draft):
                 self.counts.drop(1, "the client is closed" if self._closed else f"{self._capacity} reports wait already")
             return
-        self._items.put(item)
-        if self._thread is None:
-            self._start()
+        self._items.append(item)
+        if self._asleep:  # looked at after the item is there; the thread looks at the items after it has said this
+            self._wake()
 
     def stats(self) -> Stats:
         """Return the counts so far."""
-        return replace(self.counts.stats, queued=self._items.qsize() + len(self._in_hand))
+        return self.counts.stats._replace(queued=len(self._items) + len(self._in_hand))
 
     def close(self, timeout: float = 1.0) -> None:
         """Deliver what waits, or keep it on disk, for at most `timeout` seconds.
@@ -76,69 +80,89 @@ class Sender:
         deadline = monotonic() + timeout
         with self._starting:
             already, self._closed = self._closed, True
-        if already or self._thread is None:
+        if already:
             return
-        self._items.put(None)
-        self._thread.join(timeout / 2)
-        if self._thread.is_alive():
+        if self._thread is not None:
+            self._ring()
+            self._thread.join(timeout / 2)
+        if self._thread is None or self._thread.is_alive():
             self._keep_what_is_left(deadline)
-            self._items.put(None)
 
     def _keep_what_is_left(self, deadline: float) -> None:
-        batch = list(self._in_hand)
+        batch = list(self._in_hand) or self._take_waiting([])
         while batch:
-            self._delivery.keep(self._encode([item for item in batch if isinstance(item, Draft)]))
-            batch = self._take_waiting()
+            self._delivery.keep(self._encode(batch))
+            batch = self._take_waiting([])
             if monotonic() >= deadline:
                 break
-        self.counts.drop(len(batch) + self._items.qsize(), "the process ended before they could be sent or kept")
+        self.counts.drop(len(batch) + len(self._items), "the process ended before they could be sent or kept")
 
-    def _take_waiting(self) -> list[Draft | Beat]:
-        batch: list[Draft | Beat] = []
-        with suppress(Empty):
-            while len(batch) < SLICE:
-                item = self._items.get_nowait()
-                if item is not None:
-                    batch.append(item)
-        return batch
+    def _wake(self) -> None:
+        if self._thread is None:
+            self._start()
+        self._ring()
+
+    def _ring(self) -> None:
+        with suppress(RuntimeError):  # it rings already
+            self._bell.release()
 
     def _start(self) -> None:
         with self._starting:
             if self._thread is None and not self._closed:
-                self._thread = Thread(target=self._run, name="recovery-reports", daemon=True)
-                self._thread.start()
+                thread = Thread(target=self._run, name="recovery-reports", daemon=True)
+                with suppress(RuntimeError):  # no thread to be had: the next item tries again, and the end keeps what waits
+                    thread.start()
+                    self._thread = thread
+
+    # --- the thread ---
 
     def _run(self) -> None:
-        last = False
-        while not last:
-            batch, last = self._next_batch()
-            reports = self._encode([item for item in batch if isinstance(item, Draft)])
-            beats = {item.service: item.at for item in batch if isinstance(item, Beat)}
-            try:
-                self._delivery.carry(reports, beats)
-            except Exception as error:  # noqa: BLE001 - this thread must outlive whatever one batch does to it
-                self.counts.drop(len(reports), f"{type(error).__name__}: {redact(str(error))}")
+        self._asleep = False
+        while True:
+            last = self._closed  # looked at before the items: what was handed over before the end is in this batch or a later one
             self._in_hand = []
+            batch = self._take_waiting(self._in_hand)
+            if batch or self._delivery.pending:
+                self._carry(batch)
+            self._in_hand = []
+            if last and not batch:
+                break
+            if len(batch) < SLICE and not last:
+                self._rest()
         self._delivery.close()
 
-    def _next_batch(self) -> tuple[list[Draft | Beat], bool]:
-        """Wait for work or the next look at the spool; returns the work, and whether it is the last."""
-        batch = self._in_hand = []
-        with suppress(Empty):
-            item = self._items.get(timeout=self._delivery.next_try())
-            while item is not None:
-                batch.append(item)
-                if len(batch) == SLICE:
-                    return batch, False
-                item = self._items.get_nowait()
-            return batch, True
-        return batch, False
+    def _carry(self, batch: Sequence[Draft | Beat]) -> None:
+        reports = self._encode(batch)
+        beats = {item.service: item.at for item in batch if isinstance(item, Beat)}
+        try:
+            self._delivery.carry(reports, beats)
+        except Exception as error:  # noqa: BLE001 - this thread must outlive whatever one batch does to it
+            self.counts.drop(len(reports), f"{type(error).__name__}: {redact(str(error))}")
 
-    def _encode(self, drafts: Sequence[Draft]) -> list[bytes]:
+    def _rest(self) -> None:
+        """Wait for work or the next look at the spool; first for a moment in which nobody need ring."""
+        if self._delivery.next_try() != 0.0:
+            self._bell.acquire(timeout=LINGER)
+        if self._items or self._closed:
+            return
+        self._asleep = True
+        wait = self._delivery.next_try()
+        if not self._items and not self._closed:
+            self._bell.acquire(timeout=-1 if wait is None else wait)
+        self._asleep = False
+
+    def _take_waiting(self, batch: list[Draft | Beat]) -> list[Draft | Beat]:
+        with suppress(IndexError):
+            while len(batch) < SLICE:
+                batch.append(self._items.popleft())
+        return batch
+
+    def _encode(self, items: Sequence[Draft | Beat]) -> list[bytes]:
         reports = []
-        for draft in drafts:
-            try:
-                reports.append(encode(draft))
-            except Exception as error:  # noqa: BLE001 - one report that cannot be encoded must not stop the others
-                self.counts.drop(1, f"report {draft.id} could not be made into a message: {type(error).__name__}")
+        for item in items:
+            if isinstance(item, Draft):
+                try:
+                    reports.append(encode(item))
+                except Exception as error:  # noqa: BLE001 - one report that cannot be encoded must not stop the others
+                    self.counts.drop(1, f"report {item.id} could not be made into a message: {type(error).__name__}")
         return reports

@@ -3,6 +3,7 @@
 They are repeated here because the models need pydantic, and importing the client must stay cheap.
 """
 
+import functools
 import logging
 import re
 from typing import Literal, get_args
@@ -40,6 +41,7 @@ SEVERITIES: frozenset[str] = frozenset(get_args(SeverityName))
 _SERVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
+@functools.lru_cache(maxsize=256)  # a process reports for the same few services
 def checked_name(service: str) -> str:
     """Return `service`; raises `ValueError` if no service can have this name."""
     if not _SERVICE.fullmatch(service):
@@ -49,6 +51,8 @@ def checked_name(service: str) -> str:
 
 def known_word(word: object, words: frozenset[str], otherwise: str, what: str) -> str:
     """Return `word` in small letters, or `otherwise` if it is none of `words`: a report with a wrong word is better than none."""
+    if type(word) is str and word in words:
+        return word
     said = text_of(word).strip().lower()
     if said in words:
         return said

@@ -25,8 +25,12 @@ from tests.support import ValkeyServer, eventually, free_port
 
 
 def failures(redis: Redis) -> list[Failure]:
-    entries = cast("list[tuple[bytes, dict[bytes, bytes]]]", redis.xrange("recovery:reports"))
-    return [Failure.model_validate_json(fields[b"failure"]) for _, fields in entries]
+    """Return what an intake would find in the stream."""
+    found = []
+    for _, fields in cast("list[tuple[bytes, dict[bytes, bytes]]]", redis.xrange("recovery:reports")):
+        reports = json.loads(fields[b"failures"]) if b"failures" in fields else [json.loads(fields[b"failure"])]
+        found.extend(Failure.model_validate(report) for report in reports)
+    return found
 
 
 @pytest.fixture

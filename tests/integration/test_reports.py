@@ -12,7 +12,7 @@ from recovery.models import JsonObject
 from recovery.store.connect import connect
 from tests.support import eventually
 from workers import reports
-from workers.reports import FIELD, GROUP, STREAM, Drain
+from workers.reports import FIELD, FIELD_OF_MANY, GROUP, STREAM, Drain
 
 
 class FakeIntake:
@@ -253,3 +253,59 @@ def test_what_follows_starts_after_the_entries_are_acknowledged(redis: Redis, in
     drain.turn()
 
     assert left == [0]
+
+
+def add_many(redis: Redis, *items: object) -> None:
+    redis.xadd(STREAM, {FIELD_OF_MANY: json.dumps(items)})
+
+
+def test_an_entry_may_carry_several_reports(redis: Redis, drain: Drain, intake: FakeIntake) -> None:
+    add_many(redis, {"service": "first"}, {"service": "second"})
+    add(redis, {"service": "third"})
+
+    eventually(lambda: waiting(redis) == 0)
+
+    assert [payload["service"] for payload in intake.taken] == ["first", "second", "third"]
+
+
+def test_what_is_no_report_among_several_is_noted_and_the_others_are_taken_in(redis: Redis, drain: Drain, intake: FakeIntake) -> None:
+    add_many(redis, {"service": "first"}, "garbage", {"service": "poison"}, {"service": "last"})
+
+    eventually(lambda: waiting(redis) == 0)
+
+    assert [payload["service"] for payload in intake.taken] == ["first", "last"]
+    assert [(reason, raw) for reason, raw in intake.refused] == [
+        ("item 2 of `failures` is not a JSON object", '"garbage"'),
+        ("ZeroDivisionError: the database refuses this one", '{"service": "poison"}'),
+    ]
+
+
+@pytest.mark.parametrize("garbage", ["{", "{}", "7"])
+def test_several_that_are_no_array_are_noted_once(redis: Redis, drain: Drain, intake: FakeIntake, garbage: str) -> None:
+    redis.xadd(STREAM, {FIELD_OF_MANY: garbage})
+
+    eventually(lambda: waiting(redis) == 0)
+
+    [(reason, raw)] = intake.refused
+    assert "`failures` is not" in reason
+    assert raw == garbage
+
+
+def test_no_transaction_takes_more_reports_than_it_should(redis: Redis, intake: FakeIntake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reports, "BATCH", 10)
+    sizes: list[int] = []
+    for _ in range(5):
+        add_many(redis, *[{"service": "shop"}] * 4)
+    add_many(redis, *[{"service": "shop"}] * 25)
+
+    def receive(payloads: Sequence[JsonObject]) -> list[RecoveryError]:
+        sizes.append(len(payloads))
+        return []
+
+    drain = Drain(redis, "worker", receive, intake.refuse)
+    drain._join()
+
+    drain.turn()
+
+    assert sizes == [8, 8, 4, 25]
+    assert waiting(redis) == 0
