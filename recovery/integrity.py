@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from recovery.config.fleet import Declaration
+from recovery.config.base import Declaration
 
 DIGEST_LENGTH = 64
 """Hex digits of a SHA-256."""

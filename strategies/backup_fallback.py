@@ -7,8 +7,9 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from recovery.config.base import Seconds
 from recovery.config.durations import TakesTime
-from recovery.config.fleet import Seconds, ServiceDeclaration
+from recovery.config.fleet import ServiceDeclaration
 from recovery.models import Action, Category, JsonObject, ServiceName
 from recovery.ports import AttemptContext, StepWork
 from strategies.backup import restore, switch

@@ -6,8 +6,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from recovery.config.base import Seconds
 from recovery.config.durations import TakesTime
-from recovery.config.fleet import Seconds, ServiceDeclaration
+from recovery.config.fleet import ServiceDeclaration
 from recovery.errors import StepFailed
 from recovery.integrity import IntegrityRule, fault
 from recovery.models import Action, Category, JsonObject

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from recovery.config.fleet import Seconds, ServiceDeclaration
+from recovery.config.base import Seconds
+from recovery.config.fleet import ServiceDeclaration
 from recovery.errors import StepFailed
 from recovery.models import Action, Category, Degradation, JsonObject, Level
 from recovery.ports import AttemptContext, StepWork

@@ -5,8 +5,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict
 
+from recovery.config.base import Seconds
 from recovery.config.durations import TakesTime
-from recovery.config.fleet import Seconds, ServiceDeclaration
+from recovery.config.fleet import ServiceDeclaration
 from recovery.models import Action, Category, JsonObject
 from recovery.ports import AttemptContext, StepWork
 from strategies.collaborators import Collaborators

@@ -6,17 +6,13 @@ from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
+from recovery.config.base import Declaration, Seconds, SecondsOrZero
+from recovery.config.degradation import CapabilityDeclaration, DegradationRule, FeatureDeclaration
 from recovery.config.retries import RetryDeclaration
 from recovery.errors import nearest
 from recovery.models import Autonomy, Category, JsonObject, ServiceName, Severity
-
-Seconds = Annotated[float, Field(gt=0, le=86_400 * 31)]
-"""A duration above 0 and up to 31 days."""
-SecondsOrZero = Annotated[float, Field(ge=0, le=86_400 * 31)]
-"""A duration from 0 to 31 days."""
-
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -32,12 +28,6 @@ def _web_address(url: str) -> str:
 
 
 WebAddress = Annotated[str, AfterValidator(_web_address)]
-
-
-class Declaration(BaseModel):
-    """Something written in `recovery.toml`; an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
 class CheckDeclaration(Declaration):
@@ -241,6 +231,9 @@ class Fleet(Declaration):
     platform: PlatformDeclaration = Field(default_factory=PlatformDeclaration)
     services: dict[str, ServiceDeclaration] = Field(default_factory=dict)
     maintenance: tuple[MaintenanceDeclaration, ...] = ()
+    features: dict[str, FeatureDeclaration] = Field(default_factory=dict)
+    capabilities: dict[str, CapabilityDeclaration] = Field(default_factory=dict)
+    degradation: tuple[DegradationRule, ...] = ()
 
     def intervals(self) -> tuple[float, ...]:
         """Return every interval that some check uses, in rising order."""

@@ -10,7 +10,7 @@ from typing import Annotated, Self
 import psutil
 from pydantic import AfterValidator, Field, model_validator
 
-from recovery.config.fleet import Declaration
+from recovery.config.base import Declaration
 
 CLOCK_SLACK = 2.0
 """Seconds that a process may seem younger than its pidfile: the boot time that start times count from is a whole second."""

@@ -8,7 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from recovery.config.fleet import Seconds
+from recovery.config.base import Seconds
 from recovery.errors import StepFailed
 from recovery.integrity import IntegrityRule, fault, seal
 from recovery.models import JsonObject

@@ -5,7 +5,8 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from recovery.config.fleet import Seconds, ServiceDeclaration
+from recovery.config.base import Seconds
+from recovery.config.fleet import ServiceDeclaration
 from recovery.errors import DriverError
 from recovery.models import JsonObject
 from recovery.ports import DriverKind

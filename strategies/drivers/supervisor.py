@@ -8,7 +8,8 @@ from xmlrpc.client import Fault
 import psutil
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from recovery.config.fleet import Seconds, ServiceDeclaration
+from recovery.config.base import Seconds
+from recovery.config.fleet import ServiceDeclaration
 from recovery.errors import DriverError, listing, nearest
 from recovery.models import JsonObject
 from recovery.ports import DriverKind

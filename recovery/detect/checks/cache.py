@@ -8,7 +8,8 @@ from pydantic import Field
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from recovery.config.fleet import CheckDeclaration, Declaration, ServiceDeclaration
+from recovery.config.base import Declaration
+from recovery.config.fleet import CheckDeclaration, ServiceDeclaration
 from recovery.detect.checks.redis import RedisUrl, connection
 from recovery.integrity import IntegrityRule, fault
 from recovery.models import Category, FailureType, JsonObject

@@ -12,7 +12,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from recovery.config.fleet import CheckDeclaration, Declaration, ServiceDeclaration
+from recovery.config.base import Declaration
+from recovery.config.fleet import CheckDeclaration, ServiceDeclaration
 from recovery.config.programs import Program
 from recovery.models import JsonObject
 from recovery.ports import CheckKind, Finding, Heartbeats

@@ -8,7 +8,8 @@ from typing import Annotated
 import psutil
 from pydantic import Field
 
-from recovery.config.fleet import CheckDeclaration, Seconds, ServiceDeclaration
+from recovery.config.base import Seconds
+from recovery.config.fleet import CheckDeclaration, ServiceDeclaration
 from recovery.detect.processes import Found, ProcessChoice, find, with_children
 from recovery.detect.threads import in_thread
 from recovery.models import Category, FailureType

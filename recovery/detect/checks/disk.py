@@ -7,7 +7,8 @@ from typing import Annotated
 import psutil
 from pydantic import ByteSize, Field
 
-from recovery.config.fleet import CheckDeclaration, Declaration, ServiceDeclaration
+from recovery.config.base import Declaration
+from recovery.config.fleet import CheckDeclaration, ServiceDeclaration
 from recovery.detect.threads import in_thread
 from recovery.models import Category, FailureType, JsonObject
 from recovery.ports import CheckKind, Finding, Heartbeats

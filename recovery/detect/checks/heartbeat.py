@@ -5,7 +5,8 @@ Services beat with `RecoveryClient.heartbeat`. It finds programs that run but ha
 
 from dataclasses import dataclass
 
-from recovery.config.fleet import CheckDeclaration, Declaration, Seconds, SecondsOrZero, ServiceDeclaration
+from recovery.config.base import Declaration, Seconds, SecondsOrZero
+from recovery.config.fleet import CheckDeclaration, ServiceDeclaration
 from recovery.detect.threads import in_thread
 from recovery.models import FailureType, utcnow
 from recovery.ports import CheckKind, Clock, Finding, Heartbeats

@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 import aiohttp
 from pydantic import AfterValidator, Field, model_validator
 
-from recovery.config.fleet import CheckDeclaration, Declaration, Seconds, ServiceDeclaration
+from recovery.config.base import Declaration, Seconds
+from recovery.config.fleet import CheckDeclaration, ServiceDeclaration
 from recovery.detect.processes import Pattern
 from recovery.detect.shared import borrow
 from recovery.models import Category, FailureType, utcnow

@@ -9,7 +9,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from recovery.config.fleet import CheckDeclaration, SecondsOrZero, ServiceDeclaration
+from recovery.config.base import SecondsOrZero
+from recovery.config.fleet import CheckDeclaration, ServiceDeclaration
 from recovery.detect.processes import UNINTERRUPTIBLE, ProcessChoice, ailment, find
 from recovery.detect.threads import in_thread
 from recovery.ports import CheckKind, Finding, Heartbeats

@@ -11,7 +11,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from recovery.config.fleet import CheckDeclaration, Declaration, ServiceDeclaration
+from recovery.config.base import Declaration
+from recovery.config.fleet import CheckDeclaration, ServiceDeclaration
 from recovery.models import Category, FailureType, JsonObject
 from recovery.ports import CheckKind, Finding, Heartbeats
 

@@ -17,7 +17,8 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from recovery.config.fleet import CheckDeclaration, Declaration, ServiceDeclaration
+from recovery.config.base import Declaration
+from recovery.config.fleet import CheckDeclaration, ServiceDeclaration
 from recovery.detect.threads import in_thread
 from recovery.models import Category, FailureType
 from recovery.ports import CheckKind, Finding, Heartbeats

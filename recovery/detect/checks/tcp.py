@@ -9,7 +9,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from recovery.config.fleet import CheckDeclaration, Declaration, ServiceDeclaration
+from recovery.config.base import Declaration
+from recovery.config.fleet import CheckDeclaration, ServiceDeclaration
 from recovery.models import FailureType
 from recovery.ports import CheckKind, Finding, Heartbeats
 

@@ -1,0 +1,58 @@
+"""Conditions like `health_score < 50`, as operators write them."""
+
+import operator
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from recovery.errors import listing, nearest
+
+SERVICE_METRICS = ("health_score", "change_rate", "open_recoveries")
+"""What is known of one service."""
+SYSTEM_METRICS = ("health_score", "unhealthy_percent", "open_recoveries", "open_breakers")
+"""What is known of the system."""
+
+_OPERATORS: dict[str, Callable[[float, float], bool]] = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+_OPPOSITE = {"<": ">", "<=": ">", ">": "<", ">=": "<"}
+_FORM = re.compile(r"\s*([a-z_]+)\s*(<=|>=|<|>)\s*(\d+(?:\.\d+)?)\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A metric compared with a number."""
+
+    metric: str
+    sign: str
+    """`<`, `<=`, `>` or `>=`."""
+    number: float
+
+    def met_by(self, value: float) -> bool:
+        """Say whether a measured value meets it."""
+        return _OPERATORS[self.sign](value, self.number)
+
+    def relieved(self, margin: float = 0.1) -> "Condition":
+        """Return the condition on the other side, `margin` (a part of the number) beyond it."""
+        beyond = self.number * (1 + margin if self.sign[0] == "<" else 1 - margin)
+        return Condition(self.metric, _OPPOSITE[self.sign], beyond)
+
+    def excludes(self, other: "Condition") -> bool:
+        """Say whether no value meets both: only then do they not take turns for ever."""
+        if self.metric != other.metric or self.sign[0] == other.sign[0]:
+            return False
+        low, high = (self, other) if self.sign[0] == "<" else (other, self)
+        both_include = low.sign == "<=" and high.sign == ">="
+        return low.number < high.number or (low.number == high.number and not both_include)
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.sign} {self.number:g}"
+
+
+def condition_of(text: str, metrics: Collection[str]) -> Condition:
+    """Return the condition that `text` says; raises `ValueError` with what is wrong in one sentence."""
+    form = _FORM.fullmatch(text)
+    if form is None:
+        raise ValueError(f"must be a metric, one of < <= > >=, and a number, such as 'health_score < 50', not {text!r}")
+    metric, sign, number = form.groups()
+    if metric not in metrics:
+        raise ValueError(f"unknown metric '{metric}'{nearest(metric, metrics)} (known: {listing(metrics)})")
+    return Condition(metric, sign, float(number))
