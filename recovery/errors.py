@@ -19,7 +19,7 @@ class RecoveryError(Exception):
         return _rebuild, (type(self), self.message, self.payload)
 
 
-def _rebuild(kind: type[RecoveryError], message: str, payload: dict[str, object]) -> RecoveryError:
+def _rebuild(kind: type[RecoveryError], message: str | None, payload: dict[str, object]) -> RecoveryError:
     return kind(message, **payload)
 
 
@@ -111,13 +111,55 @@ class StoreUnprepared(StoreUnavailable):
 
 
 class CircuitOpen(RecoveryError):
-    """The circuit is open; the call was not made."""
+    """The circuit is open; the call was not made.
+
+    Made in the request path while a service is broken, so its message is only put together when somebody reads it.
+    """
 
     code = "CIRCUIT_OPEN"
 
-    def __init__(self, message: str | None = None, *, retry_after: float = 0.0, **payload: object) -> None:
+    def __init__(  # what the root does costs more than the refusal, and is done when asked for
+        self, message: str | None = None, *, breaker: str = "", state: str = "open", retry_after: float = 0.0, reason: str = ""
+    ) -> None:
+        self._message = message
+        self.breaker = breaker
+        """Its name."""
+        self.state = state
+        """Why it refuses: `open`, `half_open`, `repairing` or `forced_open`."""
         self.retry_after = retry_after
-        super().__init__(message, retry_after=retry_after, **payload)
+        """Seconds until it is worth trying again."""
+        self.reason = reason
+        """Why it opened."""
+
+    @property
+    def message(self) -> str:  # type: ignore[override]
+        """The refusal in one sentence."""
+        if self._message is not None:
+            return self._message
+        because = f" after: {self.reason}" if self.reason else ""
+        return f"Circuit '{self.breaker}' is {self.state.replace('_', '-')}{because}; try again in {self.retry_after:.1f} s."
+
+    @property
+    def payload(self) -> dict[str, object]:  # type: ignore[override]
+        """What a program needs of it."""
+        return {"breaker": self.breaker, "state": self.state, "retry_after": self.retry_after, "reason": self.reason}
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self._message, self.payload)
+
+
+class ChainExhausted(RecoveryError):
+    """No link of the chain answered."""
+
+    code = "CHAIN_EXHAUSTED"
+
+    def __init__(self, message: str | None = None, *, causes: Iterable[tuple[str, Exception]] = (), **payload: object) -> None:
+        self.causes = tuple(causes)
+        """Name and error of each link, in the order of the tries."""
+        super().__init__(message, causes=self.causes, **payload)
 
 
 class ApprovalRefused(RecoveryError):

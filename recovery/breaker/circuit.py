@@ -186,6 +186,22 @@ def closed(circuit: Circuit) -> Circuit:
     return Circuit(trips=circuit.trips, mode=circuit.mode)
 
 
+def shifted(circuit: Circuit, seconds: float) -> Circuit:
+    """Return the circuit with its times moved by so many seconds, to another clock."""
+
+    def moved(moment: float | None) -> float | None:
+        return None if moment is None else moment + seconds
+
+    return replace(
+        circuit,
+        stage_until=moved(circuit.stage_until),
+        opened_at=moved(circuit.opened_at),
+        retry_at=moved(circuit.retry_at),
+        repairing_until=moved(circuit.repairing_until),
+        permits=tuple((holder, until + seconds) for holder, until in circuit.permits),
+    )
+
+
 def repairing(circuit: Circuit, until: float | None) -> Circuit:
     """Return the circuit with a recovery at work until then; None: it is over. Only an open one waits for it."""
     return replace(circuit, repairing_until=until)

@@ -22,13 +22,13 @@ class Ended(NamedTuple):
     """Calls of one process that ended and that the fleet has not been told of; counted in this order: `ok_before`, then the rest."""
 
     result: Result
-    """How the last `count` calls ended; `void` only with a permit, which it gives back."""
-    count: int = 1
+    """How the last `calls` ended; `void` only with a permit, which it gives back."""
+    calls: int = 1
     """Calls that ended so, one after another; more than one only in summaries and after an absence of the fleet."""
     ok_before: int = 0
     """Quick successes before them."""
     slow: int = 0
-    """How many of the `count` calls were slow."""
+    """How many of those `calls` were slow."""
     permit: str = ""
     """The permit of a probe, empty for calls made while closed or in a stage of the ramp; a slow probe's result is `failed`."""
     reason: str = ""
@@ -75,7 +75,10 @@ class Fleet(Protocol):
         ...
 
     def vote(self, breaker: "Breaker", seconds: float, reason: str) -> None:
-        """With a quorum of more than one: this process has opened it for itself, for so long; 0 withdraws the vote. Like `tell`, unanswered."""
+        """Say that this process has opened it for itself, for so long, with a quorum of more than one; 0 withdraws that.
+
+        Like `tell`, but not answered.
+        """
         ...
 
     def order(self, breaker: "Breaker", order: Order) -> bool:

@@ -1,0 +1,61 @@
+"""Tells a listener how a breaker changed, in order and never under a lock of the breaker's."""
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from recovery.breaker.circuit import Shown
+
+log = logging.getLogger("recovery.breaker")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change of what a breaker shows, as one process saw it."""
+
+    name: str
+    before: Shown
+    after: Shown
+    """The same as before in `metrics_only`: it would have opened."""
+    reason: str
+    at: datetime = field(default_factory=_now)
+
+
+Listener = Callable[[Change], object]
+
+
+class Notices:
+    """Changes that are still to be told.
+
+    Args:
+        listener: Told each; what it raises is logged. None: nobody.
+    """
+
+    def __init__(self, listener: Listener | None) -> None:
+        self._listener = listener
+        self._waiting: deque[Change] = deque()
+
+    def add(self, change: Change) -> None:
+        """Note a change; `send` tells it, once the lock is free."""
+        if change.before == change.after:
+            log.warning("breaker '%s' %s", change.name, change.reason)
+        if self._listener is not None:
+            self._waiting.append(change)
+
+    def send(self) -> None:
+        """Tell what waits."""
+        while self._waiting and self._listener is not None:
+            try:
+                change = self._waiting.popleft()
+            except IndexError:  # another thread was quicker
+                return
+            try:
+                self._listener(change)
+            except Exception:
+                log.exception("a listener of breaker '%s' failed", change.name)

@@ -1,0 +1,326 @@
+"""Lets calls in, counts how they end and opens the circuit: one process's side of a breaker, the same for threads and asyncio.
+
+While closed, `passing` is the window that counts; whoever finds it there needs neither lock nor network. No lock is held while a
+call runs: its ticket, which it was let in with, says where its end counts.
+"""
+
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+from math import inf
+from random import random
+from threading import Lock
+from typing import TYPE_CHECKING, NoReturn, cast
+
+from recovery.breaker.changes import Change, Listener, Notices
+from recovery.breaker.circuit import Admission, Circuit, Result, Shown, admit, at, mode_of, opened, opens_for, probed, shown
+from recovery.breaker.fleet import Ended, Fleet
+from recovery.breaker.judgement import Counts, verdict
+from recovery.breaker.options import BreakerOptions
+from recovery.breaker.picks import classify, describe
+from recovery.breaker.window import Window
+from recovery.errors import CircuitOpen
+
+if TYPE_CHECKING:
+    from recovery.breaker.caller import Breaker
+
+ASK_AGAIN = 0.05
+"""Seconds a refused caller's process waits before it asks the fleet for a permit again."""
+PROBE_ENDS_WITHIN = 1.0
+"""Upper bound of `retry_after` among probes: a permit is free as soon as any probe ends, long before it expires."""
+
+
+class Permit:
+    """The ticket of a call that no window counts: a probe, or, with an empty name, a call while the breaker is disabled."""
+
+    __slots__ = ("asked", "name")
+    alert = True
+    until = -inf
+
+    def __init__(self, name: str, *, asked: bool) -> None:
+        self.name = name
+        self.asked = asked
+        """Granted by the fleet, so that the fleet wants to know how it ended."""
+
+
+Ticket = Window | Permit
+
+
+class Turnstile:
+    """The ways in and out of a breaker in one process.
+
+    With a quorum this process's own opening is a cycle of its own (`_own`) beside the fleet's, and stands before it.
+
+    Args:
+        name: The breaker's name; processes that use the same one share it.
+        options: When it opens, probes and closes.
+        fleet: The connection to the other processes; None: this process alone.
+        clock: Seconds that only ever rise.
+        draw: Chance, from 0 up to but not including 1.
+        on_change: Told every change of what is shown; never while a lock is held.
+    """
+
+    passing: Window | None
+    """Where calls count that are let in without a question; None: ask `enter`."""
+
+    def __init__(
+        self,
+        name: str,
+        options: BreakerOptions,
+        fleet: Fleet | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        draw: Callable[[], float] = random,
+        on_change: Listener | None = None,
+    ) -> None:
+        self.name = name
+        self.options = options
+        self.timed = options.slow_call_duration is not None or (options.failure_rate is not None and options.window_seconds is not None)
+        """Say whether calls need the clock."""
+        self.slow_from = options.slow_call_duration if options.slow_call_duration is not None else inf
+        self._fleet = fleet
+        self._breaker = cast("Breaker", self)  # only whole breakers are made; the fleet talks to those
+        self._voting = fleet is not None and options.quorum > 1
+        self.clock = clock
+        self.judges = options.record_result is not None
+        self._draw = draw
+        self._notices = Notices(on_change)
+        self._circuit = Circuit()
+        self._own: Circuit | None = None
+        self._version = 0
+        self._refuse_until = -inf
+        self._window: Window | None = None
+        self._shown: Shown = shown(self._circuit, options, clock())
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew in a forked child: it has counted nothing, its parent's calls do not end here, and its threads hold no lock."""
+        if self._window is not None:
+            self._window.retire()
+        self._lock = Lock()
+        self.numbers = count(1)
+        """Numbers the calls that windows count."""
+        self._rejections = count(1)
+        self._beside = self._failures = self._slow = 0
+        self._told = 0
+        self._unanswered = 0
+        self._unheard: Ended | None = None
+        self._opening, self._opening_taken = "", True
+        self._warned = False
+        self._window = None
+        self._stand(replace(self._circuit, permits=()), None, self.clock())
+
+    @property
+    def circuit(self) -> Circuit:
+        """Return what stands here now; its times are of this process's monotonic clock."""
+        return at(self._standing, self.options, self.clock())
+
+    @property
+    def state(self) -> Shown:
+        """Return the state as this process sees it: `closed`, `open`, `half_open`, `repairing`, or a mode that somebody set."""
+        now = self.clock()
+        return shown(at(self._standing, self.options, now), self.options, now)
+
+    @property
+    def _standing(self) -> Circuit:
+        return self._own or self._circuit
+
+    # --- in ---
+
+    def enter(self) -> Ticket:
+        """Return the ticket of one call, or raise `CircuitOpen`; may ask the fleet for a permit."""
+        now = self.clock()
+        if now < self._refuse_until:
+            next(self._rejections)
+            retry_after = self.options.reset_timeout if self._refuse_until == inf else self._refuse_until - now
+            raise CircuitOpen(breaker=self.name, state=self._shown, retry_after=retry_after, reason=self._standing.reason)
+        permit = uuid.uuid4().hex
+        if self._fleet is not None and self._must_ask(now):
+            return self._take(permit, self._fleet.admit(self._breaker, permit))
+        return self._decide(permit)
+
+    async def enter_async(self) -> Ticket:
+        """Do what `enter` does without blocking the loop."""
+        if self._fleet is None or self.clock() < self._refuse_until or not self._must_ask(self.clock()):
+            return self.enter()
+        import asyncio  # here it is loaded already; a service without it does not pay for it
+
+        permit = uuid.uuid4().hex
+        return self._take(permit, await asyncio.to_thread(self._fleet.admit, self._breaker, permit))
+
+    def _must_ask(self, now: float) -> bool:
+        """Say whether only the fleet can admit a call: to its probes."""
+        circuit = at(self._circuit, self.options, now)
+        probing = circuit.state == "open" or (circuit.state == "half_open" and not circuit.stage)
+        return self._own is None and probing and mode_of(circuit, self.options) == "auto"
+
+    def _take(self, permit: str, admission: Admission | None) -> Ticket:
+        if admission is None:
+            return self._decide(permit)
+        if admission.allowed:
+            return Permit(admission.permit, asked=True) if admission.permit else self._window or Permit("", asked=False)
+        with self._lock:
+            self._refuse_until = max(self._refuse_until, self.clock() + min(admission.retry_after, ASK_AGAIN))
+        return self._refuse(admission.retry_after)
+
+    def _decide(self, permit: str) -> Ticket:
+        """Decide by what this process knows."""
+        with self._lock:
+            now = self.clock()
+            circuit, admission = admit(self._standing, self.options, now, permit, self._draw())
+            self._move(circuit, now)
+            window = self._window
+        self._notices.send()
+        if not admission.allowed:
+            self._refuse(admission.retry_after)
+        return Permit(admission.permit, asked=False) if admission.permit or window is None else window
+
+    def _refuse(self, retry_after: float) -> NoReturn:
+        next(self._rejections)
+        circuit = self._standing
+        if circuit.state == "half_open" and not circuit.stage:
+            retry_after = min(retry_after, PROBE_ENDS_WITHIN)
+        raise CircuitOpen(breaker=self.name, state=self._shown, retry_after=retry_after, reason=circuit.reason)
+
+    # --- out ---
+
+    def raised(self, ticket: Ticket, began: float, error: BaseException) -> None:
+        """Count a call that raised."""
+        result = classify(error, self.options)
+        self.ended(ticket, began, result, describe(error) if result == "failed" else "")
+
+    def ended(self, ticket: Ticket, began: float, result: Result, reason: str = "") -> None:
+        """Count the end of a call.
+
+        Args:
+            ticket: What it was let in with.
+            began: When, by the clock; 0 if calls need no clock.
+            result: What it counts as.
+            reason: The failure in one line, if it is one.
+        """
+        now = self.clock()
+        slow = result != "void" and now - began >= self.slow_from
+        if isinstance(ticket, Permit):
+            if slow and result == "ok":
+                result, reason = "failed", f"a probe took {now - began:.3g} s"
+            self._end_probe(ticket, now, result, slow=slow, reason=reason)
+        elif result != "void":
+            self._count(ticket, now, failed=result == "failed", slow=slow, reason=reason)
+
+    def _count(self, window: Window, now: float, *, failed: bool, slow: bool, reason: str) -> None:
+        number = 0
+        if not (failed or slow) and window is self._window:
+            number = next(self.numbers)
+            if not window.due(number, now):
+                return
+        with self._lock:
+            self._failures += failed
+            self._slow += slow
+            if window is not self._window:  # let in before the circuit opened: tells nothing new
+                self._beside += not number
+                return
+            number = number or next(self.numbers)
+            in_run = window.in_run
+            counts = window.add(number, now, failed=failed, slow=slow)
+            if failed or slow or in_run:
+                self._tell_count(number, failed=failed, slow=slow, reason=reason)
+            self._judge(counts, now, reason)
+        self._notices.send()
+
+    def _end_probe(self, permit: Permit, now: float, result: Result, *, slow: bool, reason: str) -> None:
+        if not permit.name:
+            return
+        with self._lock:
+            self._beside += result != "void"
+            self._failures += result == "failed"
+            self._slow += slow
+            self._move(probed(self._standing, self.options, now, result, permit.name, self._draw(), reason), now)
+            if permit.asked:
+                self._tell(Ended(result, slow=int(slow), permit=permit.name, reason=reason))
+        self._notices.send()
+
+    # --- judging and telling, under the lock ---
+
+    def _judge(self, counts: Counts, now: float, failure: str) -> None:
+        """Open the circuit if the counts say so. Shares are the fleet's to judge while it hears, unless a quorum must vote."""
+        if self._fleet is not None and not self._voting and self._fleet.connected:
+            counts = Counts(in_a_row=counts.in_a_row)
+        why = verdict(counts, self.options)
+        if not why:
+            return
+        reason = f"{why}, at last {failure}" if failure else why
+        if mode_of(self._circuit, self.options) == "metrics_only":
+            if not self._warned:
+                self._warned = True
+                self._notices.add(Change(self.name, "metrics_only", "metrics_only", f"would have opened: {reason}"))
+            return
+        circuit = opened(self._standing, self.options, now, self._draw(), reason)
+        if self._voting and self._own is None:
+            self._own = self._circuit
+        self._move(circuit, now)
+
+    def _tell_count(self, number: int, *, failed: bool, slow: bool, reason: str) -> None:
+        before, self._told = number - 1 - self._told, max(number, self._told)
+        if before >= 0:  # else a summary has told it already
+            self._tell(Ended("failed" if failed else "ok", ok_before=before, slow=int(slow), reason=reason))
+
+    def _tell(self, ended: Ended) -> None:
+        if self._fleet is not None and (ended.permit or not self._voting):
+            self._unanswered += 1
+            self._fleet.tell(self._breaker, ended)
+
+    # --- standing, under the lock ---
+
+    def _move(self, circuit: Circuit, now: float) -> None:
+        """Go on to the next state of what stands here, and let the others know of it."""
+        before = self._standing
+        if circuit is before:
+            return
+        opens = circuit.state == "open" and before.state != "open"
+        if self._own is None:
+            if opens:
+                self._opening, self._opening_taken = circuit.reason, False
+            self._stand(circuit, None, now)
+        else:
+            closes = circuit.state == "closed"
+            self._stand(self._circuit, None if closes else circuit, now)
+            if self._fleet is not None and (opens or closes):
+                self._fleet.vote(self._breaker, opens_for(circuit, now), circuit.reason)
+
+    def _stand(self, circuit: Circuit, own: Circuit | None, now: float) -> None:
+        """Take this state, and have at hand what follows from it for the next call."""
+        before = self._shown
+        self._circuit, self._own = circuit, own
+        standing, mode = self._standing, mode_of(self._circuit, self.options)
+        self._shown = shown(standing, self.options, now)
+        letting = mode == "metrics_only" or (mode == "auto" and standing.state == "closed")
+        if letting or (mode == "auto" and standing.stage):
+            if self._window is None:
+                self._told = self.count_calls()
+                self._window = Window(self.options, self._told, now)
+        elif self._window is not None:
+            self._window.retire()
+            self._window = None
+        self.passing = self._window if letting else None
+        self._warned &= mode == "metrics_only"
+        self._refuse_until = -inf
+        if mode == "forced_open":
+            self._refuse_until = inf
+        elif mode == "auto" and standing.state == "open":
+            self._refuse_until = now + opens_for(standing, now)
+        if before != self._shown:
+            self._notices.add(Change(self.name, before, self._shown, standing.reason))
+
+    def count_calls(self) -> int:
+        """Return how many calls windows have counted."""
+        return _taken(self.numbers)
+
+    def count_rejections(self) -> int:
+        """Return how many calls were refused."""
+        return _taken(self._rejections)
+
+
+def _taken(numbers: "count[int]") -> int:
+    """Return how many numbers were taken from `count(1)`."""
+    return int(repr(numbers)[6:-1]) - 1  # the only way to read it without moving it on
