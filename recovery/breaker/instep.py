@@ -90,8 +90,7 @@ class InStep(Turnstile):
                 circuit = closed(circuit) if order == "reset" else under(circuit, order)
             if self._own is not None and self._fleet is not None:
                 self._fleet.vote(self._breaker, 0.0, "")
-            if order == "reset" and self._window is not None:
-                self._window.retire()
-                self._window = None
+            if order == "reset":
+                self._forget()
             self._stand(circuit, None, self.clock())
         self._notices.send()

@@ -96,8 +96,7 @@ class Turnstile:
 
     def renew(self) -> None:
         """Begin anew in a forked child: it has counted nothing, its parent's calls do not end here, and its threads hold no lock."""
-        if self._window is not None:
-            self._window.retire()
+        self._forget()
         self._lock = Lock()
         self.numbers = count(1)
         """Numbers the calls that windows count."""
@@ -108,7 +107,6 @@ class Turnstile:
         self._unheard: Ended | None = None
         self._opening, self._opening_taken = "", True
         self._warned = False
-        self._window = None
         self._stand(replace(self._circuit, permits=()), None, self.clock())
 
     @property
@@ -255,7 +253,7 @@ class Turnstile:
                 self._warned = True
                 self._notices.add(Change(self.name, "metrics_only", "metrics_only", f"would have opened: {reason}"))
             return
-        circuit = opened(self._standing, self.options, now, self._draw(), reason)
+        circuit = opened(at(self._standing, self.options, now), self.options, now, self._draw(), reason)
         if self._voting and self._own is None:
             self._own = self._circuit
         self._move(circuit, now)
@@ -290,18 +288,17 @@ class Turnstile:
 
     def _stand(self, circuit: Circuit, own: Circuit | None, now: float) -> None:
         """Take this state, and have at hand what follows from it for the next call."""
-        before = self._shown
+        before, mode_before = self._shown, mode_of(self._circuit, self.options)
         self._circuit, self._own = circuit, own
         standing, mode = self._standing, mode_of(self._circuit, self.options)
         self._shown = shown(standing, self.options, now)
         letting = mode == "metrics_only" or (mode == "auto" and standing.state == "closed")
-        if letting or (mode == "auto" and standing.stage):
-            if self._window is None:
-                self._told = self.count_calls()
-                self._window = Window(self.options, self._told, now)
-        elif self._window is not None:
-            self._window.retire()
-            self._window = None
+        counting = letting or (mode == "auto" and standing.stage > 0)
+        if not counting or mode != mode_before:
+            self._forget()
+        if counting and self._window is None:
+            self._told = self.count_calls()
+            self._window = Window(self.options, self._told, now)
         self.passing = self._window if letting else None
         self._warned &= mode == "metrics_only"
         self._refuse_until = -inf
@@ -311,6 +308,12 @@ class Turnstile:
             self._refuse_until = now + opens_for(standing, now)
         if before != self._shown:
             self._notices.add(Change(self.name, before, self._shown, standing.reason))
+
+    def _forget(self) -> None:
+        """End the window; calls that are still under way count no more."""
+        if self._window is not None:
+            self._window.retire()
+            self._window = None
 
     def count_calls(self) -> int:
         """Return how many calls windows have counted."""

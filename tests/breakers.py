@@ -1,0 +1,215 @@
+"""What tests of breakers share: a clock and a chance of their own, a fleet that records, and a slow breaker told in plain words."""
+
+from dataclasses import dataclass, field
+from math import floor
+
+from recovery.breaker import Breaker, BreakerOptions
+from recovery.breaker.circuit import Admission
+from recovery.breaker.fleet import Ended, Order
+
+
+class Clock:
+    def __init__(self, now: float = 1_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Chance:
+    def __init__(self) -> None:
+        self.draw = 0.5
+
+    def __call__(self) -> float:
+        return self.draw
+
+
+class RecordingFleet:
+    """Hears everything; answers what it was told to."""
+
+    def __init__(self) -> None:
+        self.connected = True
+        self.told: list[Ended] = []
+        self.votes: list[tuple[float, str]] = []
+        self.orders: list[Order] = []
+        self.answer: Admission | None = None
+        self.asked = 0
+
+    def admit(self, breaker: Breaker, permit: str) -> Admission | None:
+        self.asked += 1
+        return self.answer
+
+    def tell(self, breaker: Breaker, ended: Ended) -> None:
+        self.told.append(ended)
+
+    def vote(self, breaker: Breaker, seconds: float, reason: str) -> None:
+        self.votes.append((seconds, reason))
+
+    def order(self, breaker: Breaker, order: Order) -> bool:
+        self.orders.append(order)
+        return self.connected
+
+
+@dataclass
+class Entry:
+    """A call that was let in: into the window, as a probe, or counted nowhere."""
+
+    began: float
+    epoch: int | None = None
+    probe: int | None = None
+
+
+@dataclass
+class Refused:
+    retry_after: float
+
+
+@dataclass
+class PlainBreaker:
+    """One process's breaker with a list of all calls, filtered for every question; nothing here is quick or shared.
+
+    A window of seconds moves on in ten steps; a call belongs to the step in which it ended.
+    """
+
+    options: BreakerOptions
+    phase: str = "closed"
+    mode: str = "auto"
+    epoch: int = 0
+    ended: list[tuple[float, bool, bool]] = field(default_factory=list)
+    """When, whether it failed, whether it was slow."""
+    open_until: float = 0.0
+    proofs: int = 0
+    probes: dict[int, float] = field(default_factory=dict)
+    stage: int = 0
+    stage_until: float = 0.0
+    streak: int = 0
+    warnings: int = 0
+    warned: bool = False
+    last_probe: int = 0
+    calls: int = 0
+    failures: int = 0
+    slow: int = 0
+    rejected: int = 0
+    trips: int = 0
+
+    def shown(self, now: float) -> str:
+        if self.mode != "auto":
+            return self.mode
+        over = self.phase == "ramp" and now >= self.stage_until + (len(self.options.ramp) - self.stage) * self.options.ramp_stage
+        return "closed" if over else {"probing": "half_open", "ramp": "half_open"}.get(self.phase, self.phase)
+
+    def enter(self, now: float, chance: float) -> Entry | Refused:
+        answer = self._enter(now, chance)
+        self.rejected += isinstance(answer, Refused)
+        return answer
+
+    def _enter(self, now: float, chance: float) -> Entry | Refused:
+        if self.mode == "disabled":
+            return Entry(now)
+        if self.mode == "forced_open":
+            return Refused(self.options.reset_timeout)
+        if self.mode == "metrics_only":
+            return Entry(now, epoch=self.epoch)
+        self._go_on(now)
+        if self.phase == "closed":
+            return Entry(now, epoch=self.epoch)
+        if self.phase == "open":
+            if now < self.open_until:
+                return Refused(self.open_until - now)
+            self.phase, self.proofs, self.probes = "probing", 0, {}
+        if self.phase == "ramp":
+            share = self.options.ramp[self.stage - 1]
+            return Entry(now, epoch=self.epoch) if chance * 100 < share else Refused(self.stage_until - now)
+        self.probes = {probe: until for probe, until in self.probes.items() if until > now}
+        if len(self.probes) >= self.options.half_open_requests:
+            return Refused(min(1.0, min(self.probes.values()) - now))
+        self.last_probe += 1
+        self.probes[self.last_probe] = now + self.options.permit_timeout
+        return Entry(now, probe=self.last_probe)
+
+    def end(self, entry: Entry, now: float, result: str, chance: float) -> None:
+        if result == "void":
+            self.probes.pop(entry.probe or 0, None)
+        elif entry.probe is not None or entry.epoch is not None:
+            limit = self.options.slow_call_duration
+            slow = limit is not None and now - entry.began >= limit
+            failed = result == "failed"
+            self.calls += 1
+            self.slow += slow
+            self.failures += failed or (entry.probe is not None and slow)
+            if entry.probe is not None:
+                self._end_probe(entry.probe, now, chance, failed=failed or slow)
+            elif entry.epoch == self.epoch:
+                self._end_call(now, chance, failed=failed, slow=slow)
+
+    def order(self, order: str) -> None:
+        if order == "reset":
+            self._close()
+        elif order != self.mode:
+            if order == "auto":
+                self.phase, self.streak = "closed", 0
+            self.mode, self.warned = order, False
+            self._forget()
+
+    def _end_probe(self, probe: int, now: float, chance: float, *, failed: bool) -> None:
+        if self.probes.pop(probe, None) is None:
+            return
+        if failed:
+            self._open(now, chance)
+            return
+        self.proofs += 1
+        if self.proofs < self.options.success_threshold:
+            return
+        self.probes = {}
+        if self.options.ramp:
+            self.phase, self.stage, self.stage_until = "ramp", 1, now + self.options.ramp_stage
+        else:
+            self._close()
+
+    def _end_call(self, now: float, chance: float, *, failed: bool, slow: bool) -> None:
+        self.ended.append((now, failed, slow))
+        if not self._should_open(now):
+            return
+        if self.mode == "metrics_only":
+            self.warnings += not self.warned
+            self.warned = True
+        else:
+            self._go_on(now)
+            self._open(now, chance)
+
+    def _should_open(self, now: float) -> bool:
+        options = self.options
+        run = next((back for back, (_, failed, _) in enumerate(reversed(self.ended)) if not failed), len(self.ended))
+        if options.failure_threshold is not None and run >= options.failure_threshold:
+            return True
+        window = self.ended[-(options.calls_in_window or 0) :]
+        if options.window_seconds is not None:
+            step = options.window_seconds / 10
+            window = [call for call in self.ended if floor(call[0] / step) > floor(now / step) - 10]
+        if len(window) < options.minimum_requests:
+            return False
+        failed, slow = sum(call[1] for call in window), sum(call[2] for call in window)
+        if options.failure_rate is not None and failed / len(window) >= options.failure_rate:
+            return True
+        return options.slow_call_duration is not None and slow / len(window) >= options.slow_call_rate
+
+    def _go_on(self, now: float) -> None:
+        while self.phase == "ramp" and now >= self.stage_until:
+            self.stage, self.stage_until = self.stage + 1, self.stage_until + self.options.ramp_stage
+            if self.stage > len(self.options.ramp):
+                self.phase, self.streak = "closed", 0
+
+    def _open(self, now: float, chance: float) -> None:
+        options = self.options
+        varied = options.reset_timeout * options.backoff_factor**self.streak
+        varied = min(varied, options.max_reset_timeout) * (1 + options.jitter * (2 * chance - 1))
+        self.phase, self.open_until, self.probes = "open", now + min(varied, options.max_reset_timeout), {}
+        self.streak, self.trips = self.streak + 1, self.trips + 1
+        self._forget()
+
+    def _close(self) -> None:
+        self.phase, self.streak, self.probes = "closed", 0, {}
+        self._forget()
+
+    def _forget(self) -> None:
+        self.epoch, self.ended = self.epoch + 1, []
