@@ -9,8 +9,9 @@ from redis.exceptions import RedisError
 
 from recovery.config.fleet import ServiceDeclaration
 from recovery.models import Failure
-from recovery.ports import Directive, Execute
+from recovery.ports import Directive, Done, Execute
 from workers.celery import app
+from workers.endings import announce
 from workers.wiring import platform
 
 logger = get_logger(__name__)
@@ -23,7 +24,7 @@ NOT_SENT = (KombuError, RedisError, OSError, *Rabbit.connection_errors, *Rabbit.
 
 
 def obey(directive: Directive) -> None:
-    """Send the strategy task if the coordinator said so; a wait or an end needs no message.
+    """Send the strategy task if the coordinator said so, and tell services of an end; a wait needs no message.
 
     A broker that is away is not an error here: the recovery's row stays due, and the tick sends the message later.
     """
@@ -35,6 +36,8 @@ def obey(directive: Directive) -> None:
             task_id=f"{directive.recovery_id}.{directive.attempt}",  # a message sent twice is one task in Flower
             time_limit=hard_limit(directive.service),
         )
+    elif isinstance(directive, Done):
+        announce(directive.recovery_id)
 
 
 def hard_limit(service: str) -> float:

@@ -1,43 +1,34 @@
 """`RecoveryClient`: one object per process that gives a service everything it needs from the platform."""
 
 import atexit
-import logging
-import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Self, Unpack
+from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar, Unpack
 from weakref import WeakSet
 
 from recovery.breaker.caller import Breaker
 from recovery.breaker.link import FleetLink
 from recovery.breaker.options import BreakerOptions, BreakerSettings
-from recovery.client.clean import labels_of, text_of
 from recovery.client.connection import connect, load_modules, resolve_url, spool_folder
-from recovery.client.counts import Stats
-from recovery.client.draft import Draft, kind_of, see, take_details
+from recovery.client.endings import Endings
 from recovery.client.flags import Flags, LocalView
 from recovery.client.forking import renew_after_fork
-from recovery.client.guard import Guard
-from recovery.client.heartbeat import Heartbeat
-from recovery.client.sender import Beat, Sender
+from recovery.client.reporter import Reporter
+from recovery.client.sender import Sender
 from recovery.client.watch import Watch
-from recovery.client.words import (
-    CATEGORIES,
-    SEVERITIES,
-    TYPES,
-    CategoryName,
-    SeverityName,
-    TypeName,
-    checked_name,
-    known_word,
-)
+from recovery.client.words import checked_name
 from recovery.errors import ConfigurationError
 
-log = logging.getLogger("recovery.client")
+if TYPE_CHECKING:
+    from recovery.client.chain import AsyncChain, Chain, Link, RestSettings
+    from recovery.client.healing import Healing, HealingSettings
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 FIRST_WAIT = 0.9
 """Seconds that the first question about flags may wait for Redis."""
@@ -45,10 +36,10 @@ LAST_WAIT = 1.0
 """Seconds that the end of the process may wait for the last reports."""
 
 
-class RecoveryClient:
+class RecoveryClient(Reporter):
     """Reports failures of services, and tells services what to do without. Make one per process; it is thread-safe and fork-safe.
 
-    Only the constructor and `breaker()` raise, and only for wrong arguments.
+    Only the constructor, `breaker`, `healing` and `chain` raise, and only for wrong arguments; what calls through them raises is its own.
 
     Args:
         url: `redis://`, `rediss://` or `unix://`; default: `RECOVERY_REDIS_URL`, else the embedded platform of this folder.
@@ -63,108 +54,18 @@ class RecoveryClient:
     def __init__(self, url: str | None = None, *, source: str | None = None, spool: str | Path | None = None) -> None:
         self._url = resolve_url(url)
         load_modules()
-        self._source = (source or f"client@{socket.gethostname()}")[:200]
-        self._sender = Sender(self._url, Path(spool) if spool else spool_folder(url))
+        sender = Sender(self._url, Path(spool) if spool else spool_folder(url))
+        super().__init__(sender, (source or f"client@{socket.gethostname()}")[:200])
         self._view = LocalView()
         self._link = FleetLink(self._report_opening)
-        self._watch = Watch(lambda: connect(self._url), (self._view, self._link))
+        self._endings = Endings()
+        self._watch = Watch(lambda: connect(self._url), (self._view, self._link, self._endings))
         self.flags = Flags(self._view, self._wait_for_first_view)
         self._breakers: dict[str, Breaker] = {}
-        self._heartbeats: list[Heartbeat] = []
         self._adding = Lock()
         self._waited = False
         _open_clients.add(self)
         renew_after_fork(self)
-
-    # --- telling ---
-
-    def report(
-        self,
-        service: str,
-        error: BaseException | str | None = None,
-        *,
-        category: CategoryName = "unknown",
-        severity: SeverityName = "high",
-        message: str = "",
-        details: Mapping[str, object] | None = None,
-        type: TypeName | None = None,  # noqa: A002 - the word that every failure has
-        labels: Mapping[str, str] | None = None,
-        fingerprint: str = "",
-        recoverable: bool = True,
-    ) -> str:
-        """Report that `service` is broken; return the id of the report. Never raises, never waits.
-
-        An odd value does not cost the report: a wrong word becomes the default, anything else text. Only a name that no
-        service can have does; such a report is counted in `stats()`.
-
-        Args:
-            service: As declared in `recovery.toml`.
-            error: An exception (its type, text, stack and causes are taken) or a text.
-            category: What is broken; the plan is chosen by it.
-            severity: How bad it is.
-            message: In a sentence, up to 4,000 characters; default: the error's text.
-            details: Anything JSON, up to 16,000 characters; what is no JSON becomes text.
-            type: How it showed; default: by the exception's class.
-            labels: Names and values for searching.
-            fingerprint: Failures with the same one are equal, up to 64 characters; default: service and category.
-            recoverable: False: only take note.
-        """
-        report_id = os.urandom(16).hex()
-        try:
-            exception = error if isinstance(error, BaseException) else None
-            draft = Draft(
-                id=report_id,
-                service=checked_name(service),
-                category=known_word(category, CATEGORIES, "unknown", "category"),
-                type=known_word(kind_of(exception) if type is None else type, TYPES, "error", "type"),
-                severity=known_word(severity, SEVERITIES, "high", "severity"),
-                message=text_of(message) or ("" if exception else text_of(error)),
-                source=self._source,
-                occurred_at=time.time(),
-                details=take_details(details),
-                labels=labels_of(labels),
-                recoverable=bool(recoverable),
-                fingerprint=text_of(fingerprint)[:64],
-                error=see(exception) if exception else None,
-            )
-        except Exception as wrong:  # noqa: BLE001 - a report must never break the service that reports
-            self._sender.counts.drop(1, f"a report for service {service!r} is not valid: {wrong}")
-        else:
-            self._sender.put(draft)
-        return report_id
-
-    def guard(
-        self,
-        service: str,
-        *,
-        category: CategoryName = "unknown",
-        severity: SeverityName = "high",
-        details: Mapping[str, object] | None = None,
-        ignore: tuple[type[Exception], ...] = (),
-    ) -> Guard:
-        """Return a decorator and context manager that reports exceptions for `service` and lets them pass unchanged."""
-
-        def report(error: Exception) -> None:
-            self.report(service, error, category=category, severity=severity, details=details)
-
-        return Guard(report, ignore)
-
-    def heartbeat(self, service: str) -> None:
-        """Give a sign of life of `service`, for its `heartbeat` check. Never raises, never waits; a name no service can have is logged."""
-        try:
-            self._sender.put(Beat(checked_name(service), time.time()))
-        except (TypeError, ValueError) as wrong:
-            log.warning("heartbeat of %.100r is left out: %s", service, wrong)
-
-    def heartbeat_every(self, service: str, seconds: float) -> Heartbeat:
-        """Give a sign of life now and every `seconds` from a background thread, until it is stopped."""
-        heartbeat = Heartbeat(lambda: self.heartbeat(service), seconds)
-        self._heartbeats.append(heartbeat)
-        return heartbeat
-
-    def stats(self) -> Stats:
-        """Return what became of this process's reports."""
-        return self._sender.stats()
 
     # --- asking ---
 
@@ -189,6 +90,68 @@ class RecoveryClient:
                 self._watch.start()
             return known
 
+    def healing(self, service: str, **settings: "Unpack[HealingSettings]") -> "Healing":
+        """Return what calls functions for `service` until they work, within reason; a decorator, too.
+
+        Each call goes through the service's breaker and is tried again; when the tries are used up the error is reported, and
+        with `wait_for_recovery` the end of a recovery is awaited for one more try. Options: see `HealingOptions`.
+
+        Raises:
+            ConfigurationError: for an unknown or invalid option, or a name that no service can have.
+        """
+        from recovery.client.healing import Healing, HealingOptions
+
+        options = HealingOptions.of(settings)
+        try:
+            breaker = self._breaker_for(options.breaker or checked_name(service), checked_name(service))
+        except (TypeError, ValueError) as wrong:
+            raise ConfigurationError(f"Healing for service {service!r}: {wrong}.") from wrong
+
+        def report(error: Exception) -> None:
+            self.report(service, error, category=options.category, severity=options.severity)
+
+        return Healing(service, options, breaker, report, self._endings)
+
+    def execute_with_healing(self, function: Callable[[], T], *, service: str, **settings: "Unpack[HealingSettings]") -> T:
+        """Call `function` as `healing` says; raises its last error, or `CircuitOpen` if it was never called."""
+        return self.healing(service, **settings).call(function)
+
+    async def aexecute_with_healing(
+        self, function: Callable[[], Awaitable[T]], *, service: str, **settings: "Unpack[HealingSettings]"
+    ) -> T:
+        """Await `function` as `healing` says; like `execute_with_healing`, without holding up the event loop."""
+        return await self.healing(service, **settings).acall(function)
+
+    def chain(self, name: str, *links: "Callable[P, T] | Link[P, T]", **rest: "Unpack[RestSettings]") -> "Chain[P, T]":
+        """Return a chain of fallbacks: called, it answers with the first link that does, each behind the breaker `<name>.<link>`.
+
+        Args:
+            name: Of the chain, and of the service that is reported when a link's breaker opens, unless the link names one.
+            links: Functions of the same arguments, the best first.
+            rest: `default`, `remember` (seconds), `ignore`: see `recovery.client.chain.Rest`.
+
+        Raises:
+            ConfigurationError: for a link without a name of its own, or an invalid option.
+        """
+        from recovery.client.chain import Chain, named, rest_of
+
+        return Chain(name, self._behind_breakers(name, named(name, links)), rest_of(name, rest))
+
+    def achain(
+        self, name: str, *links: "Callable[P, Awaitable[T]] | Link[P, Awaitable[T]]", **rest: "Unpack[RestSettings]"
+    ) -> "AsyncChain[P, T]":
+        """Return a chain of coroutine functions; like `chain`."""
+        from recovery.client.chain import AsyncChain, named, rest_of
+
+        return AsyncChain(name, self._behind_breakers(name, named(name, links)), rest_of(name, rest))
+
+    def _behind_breakers(self, chain: str, links: "dict[str, Link[P, T]]") -> "tuple[tuple[Link[P, T], Breaker], ...]":
+        return tuple((link, self._breaker_for(f"{chain}.{name}", link.service or chain)) for name, link in links.items())
+
+    def _breaker_for(self, name: str, service: str) -> Breaker:
+        """Return the breaker that was made under this name, else one with the default options."""
+        return self._breakers.get(name) or self.breaker(name, service=service)
+
     def endpoint(self, service: str, default_url: str) -> str:
         """Return where to reach `service` now: a backup if the platform switched to one, else `default_url`."""
         return self.flags.endpoint(service, default_url)
@@ -207,6 +170,7 @@ class RecoveryClient:
         for heartbeat in self._heartbeats:
             heartbeat.stop()
         self._watch.stop()
+        self._endings.close()
         self._link.close(LAST_WAIT / 2)
         self._sender.close(max(0.1, LAST_WAIT - (time.monotonic() - began)))
         _open_clients.discard(self)
@@ -224,6 +188,7 @@ class RecoveryClient:
         self._sender.renew()
         self._view.renew()
         self._link.renew()
+        self._endings.renew()
         self._watch.renew()  # its thread uses the parts above
         for heartbeat in self._heartbeats:
             heartbeat.renew()
