@@ -7,8 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from recovery.breaker.board import MemoryBreakers, RedisBreakers
+    from recovery.breaker.board import RedisBreakers
     from recovery.breaker.caller import Breaker
+    from recovery.breaker.memory import MemoryBreakers
     from recovery.breaker.options import BreakerOptions
 
 __all__ = ["Breaker", "BreakerOptions", "MemoryBreakers", "RedisBreakers"]
@@ -16,7 +17,7 @@ __all__ = ["Breaker", "BreakerOptions", "MemoryBreakers", "RedisBreakers"]
 _HOME = {
     "Breaker": "recovery.breaker.caller",
     "BreakerOptions": "recovery.breaker.options",
-    "MemoryBreakers": "recovery.breaker.board",
+    "MemoryBreakers": "recovery.breaker.memory",
     "RedisBreakers": "recovery.breaker.board",
 }
 

@@ -1,96 +1,97 @@
-"""Circuit breakers as the platform sees them: `ports.Breakers` over Redis and in memory."""
+"""Circuit breakers as the platform sees them: `ports.Breakers` over Redis."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime
-from threading import Lock
+from typing import Any
 
 from redis import Redis
 
-from recovery.breaker.circuit import PROBE, Circuit, half_opened, record
-from recovery.breaker.options import BreakerOptions
-from recovery.breaker.shared import SharedCircuits, Snapshot
+from recovery.breaker.circuit import PROBE
+from recovery.breaker.shared import SharedCircuits, Snapshot, key_of
 from recovery.degrade.reach import reaching_redis
-from recovery.models import BreakerState, BreakerView, utcnow
-from recovery.ports import Clock
+from recovery.models import BreakerOrder, BreakerState, BreakerView
 
 
 class RedisBreakers:
     """The fleet's breakers in Redis; implements `ports.Breakers`. Thresholds are those that the callers gave."""
 
     def __init__(self, redis: Redis) -> None:
-        self._circuits = SharedCircuits(redis)
+        self._redis = redis
+        self._circuits = SharedCircuits(redis, by="platform")
 
     def view(self, name: str) -> BreakerView | None:
         """Return one breaker as it stands, None if nobody ever used it."""
         with reaching_redis("tell the breaker"):
             snapshot = self._circuits.view(name)
-        return _view(snapshot.name, snapshot) if snapshot else None
+        return _view(snapshot) if snapshot else None
 
     def views(self) -> list[BreakerView]:
         """Return every known breaker, by name."""
         with reaching_redis("list the breakers"):
             snapshots = [self._circuits.view(name) for name in self._circuits.names()]
-        return [_view(snapshot.name, snapshot) for snapshot in snapshots if snapshot]
+        return [_view(snapshot) for snapshot in snapshots if snapshot]
 
     def half_open(self, name: str) -> BreakerView:
         """Let probes through now; a closed breaker stays closed."""
         with reaching_redis("half-open the breaker"):
-            return _view(name, self._circuits.half_open(name))
+            return _view(self._circuits.half_open(name))
 
     def record(self, name: str, *, ok: bool) -> BreakerView:
-        """Count one probe: enough successes in half-open close it, a failure opens it again."""
+        """Count one probe: enough successes in half-open close it or begin its ramp, a failure opens it again; else nothing changes."""
         with reaching_redis("count the probe"):
-            snapshot, _ = self._circuits.record(name, None, "ok" if ok else "failed", permit=PROBE, reason="" if ok else "a probe failed")
-        return _view(snapshot.name, snapshot)
+            return _view(self._circuits.probed(name, None, "ok" if ok else "failed", PROBE, "" if ok else "a probe failed")[0])
+
+    def operate(self, name: str, order: BreakerOrder, by: str, reason: str) -> BreakerView:
+        """Do what an operator says, for all processes at once."""
+        with reaching_redis("take the order"):
+            return _view(self._circuits.operate(name, order.value, reason=reason, by=by))
+
+    def repair(self, services: Collection[str], seconds: float) -> list[str]:
+        """Mark the open breakers of these services for so long as under recovery, take the mark from all others; return who bears it."""
+        marked = []
+        with reaching_redis("mark the breakers"):
+            for name, state, service, mark in self._standing():
+                if state == "open" and (service or name) in services:
+                    self._circuits.repair(name, seconds)
+                    marked.append(name)
+                elif mark and (service or name) not in services:
+                    self._circuits.repair(name, 0)
+        return marked
+
+    def _standing(self) -> list[tuple[str, str, str, str]]:
+        """Return (name, state, service, mark) of every breaker in one round trip: this is asked every second."""
+        names = self._circuits.names()
+        with self._redis.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.hmget(key_of(name), "state", "service", "repairing_until")
+            found: list[list[Any]] = pipe.execute()
+        return [(name, *((value or b"").decode() for value in values)) for name, values in zip(names, found, strict=True)]  # type: ignore[misc]
 
 
-class MemoryBreakers:
-    """Breakers of one process, for tests and trials; implements `ports.Breakers`."""
-
-    def __init__(self, clock: Clock = utcnow, options: BreakerOptions | None = None) -> None:
-        self._clock = clock
-        self._options = options or BreakerOptions()
-        self._lock = Lock()
-        self._circuits: dict[str, Circuit] = {}
-
-    def view(self, name: str) -> BreakerView | None:
-        """Return one breaker as it stands, None if nobody ever used it."""
-        circuit = self._circuits.get(name)
-        return _view(name, circuit) if circuit else None
-
-    def views(self) -> list[BreakerView]:
-        """Return every known breaker, by name."""
-        return [_view(name, circuit) for name, circuit in sorted(self._circuits.items())]
-
-    def half_open(self, name: str) -> BreakerView:
-        """Let probes through now; a closed breaker stays closed."""
-        with self._lock:
-            circuit = half_opened(self._circuits.get(name, Circuit()))
-            if name in self._circuits:
-                self._circuits[name] = circuit
-            return _view(name, circuit)
-
-    def record(self, name: str, *, ok: bool) -> BreakerView:
-        """Count one probe: enough successes in half-open close it, a failure opens it again."""
-        with self._lock:
-            before = self._circuits.get(name, Circuit())
-            now = self._clock().timestamp()
-            after = record(before, self._options, now, "ok" if ok else "failed", permit=PROBE, reason="" if ok else "a probe failed")
-            self._circuits[name] = after
-            return _view(name, after)
-
-
-def _view(name: str, circuit: Circuit | Snapshot) -> BreakerView:
+def _view(snapshot: Snapshot) -> BreakerView:
+    circuit = snapshot.circuit
     return BreakerView(
-        name=name,
-        state=BreakerState(circuit.state),
-        failures=circuit.failures,
+        name=snapshot.name,
+        state=BreakerState(snapshot.shown),
+        service=snapshot.service or snapshot.name,
+        mode=BreakerOrder(circuit.mode),
+        calls=snapshot.calls,
+        failures=snapshot.failures,
+        slow=snapshot.slow,
+        in_a_row=snapshot.view.in_a_row,
         successes=circuit.successes,
-        opened_at=_moment(circuit.opened_at),
-        retry_at=_moment(circuit.retry_at),
+        percent=snapshot.percent,
+        opened_at=moment_of(circuit.opened_at),
+        retry_at=moment_of(circuit.retry_at),
+        repairing_until=moment_of(circuit.repairing_until),
+        streak=circuit.streak,
         trips=circuit.trips,
+        votes=snapshot.votes,
         reason=circuit.reason,
+        now=moment_of(snapshot.view.now),
     )
 
 
-def _moment(seconds: float | None) -> datetime | None:
+def moment_of(seconds: float | None) -> datetime | None:
+    """Return seconds since the epoch as a time."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -1,19 +1,25 @@
-"""Keeps one process's breakers in step with the fleet: reports ends of calls in the background, takes in what others changed.
+"""Keeps one process's breakers in step with the fleet: tells in the background how calls ended, takes in what others changed.
 
-Redis away: each process goes on by its own counts and the log says so once. Redis back: what was counted meanwhile is
-reported, and the fleet's state holds again.
+Redis away: each process goes on by its own counts and the log says so once. Redis back: what was counted meanwhile arrives, what
+Redis lost is restored from what the processes remember, and the fleet's state holds again.
 """
 
-import json
 import logging
-from collections.abc import Callable
-from queue import SimpleQueue
-from threading import Lock, Thread
-from typing import TYPE_CHECKING, NamedTuple
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from threading import Lock
+from typing import TYPE_CHECKING
 
 from recovery.breaker.caller import Breaker
-from recovery.breaker.circuit import Admission, Result
-from recovery.breaker.shared import BREAKER_CHANGED, SharedCircuits, Snapshot
+from recovery.breaker.circuit import Admission
+from recovery.breaker.fleet import Ended, FleetView, Order
+from recovery.breaker.shared import BREAKER_CHANGED, SharedCircuits, Snapshot, snapshot_of
+from recovery.breaker.teller import Teller, Vote
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -21,16 +27,24 @@ if TYPE_CHECKING:
 log = logging.getLogger("recovery.breaker")
 
 Opened = Callable[[Breaker, str], None]
-"""Called in the background, with the failure that opened a breaker, by the one process that opened it."""
+"""Called in the background, with the reason, by the one process that opened a breaker."""
 
 
-class Ended(NamedTuple):
-    """One call that ended."""
+@dataclass(slots=True)
+class Linked:
+    """One breaker, what was last heard of it, and when by the monotonic clock."""
 
     breaker: Breaker
-    result: Result
-    permit: str
-    reason: str
+    heard: Snapshot | None = None
+    heard_at: float = 0.0
+    asked: bool = False
+    """The fleet has had its options from this process."""
+
+    def probed_in(self, now: float) -> float:
+        """Return the seconds until callers may probe, by what was heard."""
+        if self.heard is None or self.heard.circuit.retry_at is None:
+            return 0.0
+        return max(0.0, self.heard.circuit.retry_at - self.heard.view.now - (now - self.heard_at))
 
 
 class FleetLink:
@@ -44,25 +58,33 @@ class FleetLink:
 
     def __init__(self, on_open: Opened) -> None:
         self._on_open = on_open
-        self._breakers: dict[str, Breaker] = {}
+        self._linked: dict[str, Linked] = {}
+        self._teller = Teller(self._report, self._summarize)
         self.renew()
 
     def renew(self) -> None:
         """Begin anew in a forked child."""
+        self.process = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        """Who this is to the fleet."""
         self._shared: SharedCircuits | None = None
-        self._ended: SimpleQueue[Ended | None] = SimpleQueue()
-        self._starting = Lock()
-        self._thread: Thread | None = None
+        self._hearing = Lock()
+        self._teller.renew()
         self._said_away = False
-        for breaker in self._breakers.values():
-            breaker.renew()
+        for linked in self._linked.values():
+            linked.asked = False
+            linked.breaker.renew()
 
     def add(self, breaker: Breaker) -> None:
         """Connect a breaker, make it known to the fleet and learn soon how it stands there."""
-        self._breakers[breaker.name] = breaker
-        self.tell(breaker, "void", "", "")
+        self._linked[breaker.name] = Linked(breaker)
+        self._teller.start()
 
     # --- Fleet: called by breakers ---
+
+    @property
+    def connected(self) -> bool:
+        """Say whether the fleet hears; if not, this process judges alone."""
+        return self._shared is not None
 
     def admit(self, breaker: Breaker, permit: str) -> Admission | None:
         """Ask Redis for a permit; None if it is away. The connection's timeout bounds the wait."""
@@ -74,79 +96,156 @@ class FleetLink:
         except Exception as error:  # noqa: BLE001 - whatever is wrong with Redis, the caller gets an answer
             self.away(error)
             return None
-        breaker.apply(snapshot)
+        self._apply(snapshot)
         return admission
 
-    def tell(self, breaker: Breaker, result: Result, permit: str, reason: str) -> None:
-        """Report the end of a call in the background."""
-        self._ended.put(Ended(breaker, result, permit, reason))
-        if self._thread is None:
-            with self._starting:
-                if self._thread is None:
-                    self._thread = Thread(target=self._run, name="recovery-breakers", daemon=True)
-                    self._thread.start()
+    def tell(self, breaker: Breaker, ended: Ended) -> None:
+        """Report in the background how calls ended; never waits."""
+        self._teller.put(breaker, ended)
+
+    def vote(self, breaker: Breaker, seconds: float, reason: str) -> None:
+        """Report in the background that this process opened it for itself for so long, 0: no longer."""
+        self._teller.put(breaker, Vote(time.monotonic() + seconds, reason))
+
+    def order(self, breaker: Breaker, order: Order) -> bool:
+        """Let a person's order count for all; False if Redis is away. The connection's timeout bounds the wait."""
+        shared = self._shared
+        if shared is None:
+            return False
+        try:
+            snapshot = shared.operate(breaker.name, order, options=breaker.options, reason=f"the program {self.process} says so")
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with Redis, the caller gets an answer
+            self.away(error)
+            return False
+        self._apply(snapshot)
+        return True
 
     def close(self, timeout: float) -> None:
         """Report what waits, for at most `timeout` seconds, and end the thread."""
-        thread = self._thread
-        if thread is not None:
-            self._ended.put(None)
-            thread.join(timeout)
+        self._teller.close(timeout)
 
     # --- Listener: called by the watch ---
 
     def load(self, redis: "Redis") -> None:
-        """Take in how all breakers stand; after an absence report first what was counted alone."""
-        shared = self._shared or SharedCircuits(redis)
-        for breaker in list(self._breakers.values()):
-            before = breaker.circuit
-            unheard = breaker.take_unheard()
-            if unheard:
-                snapshot, opened = shared.record(breaker.name, breaker.options, "failed", count=unheard, reason=before.reason)
-                if opened and before.state != "open":
-                    self._on_open(breaker, before.reason)
-            else:
-                snapshot = shared.view(breaker.name) or shared.declare(breaker.name, breaker.options)
-            breaker.apply(snapshot)
+        """Take in how all breakers stand; after an absence first bring together what each side has seen alone."""
+        if self._linked:
+            self._teller.start()  # in a forked child nobody else did
+        shared = self._shared
+        if shared is not None:
+            self._look(shared)
+            return
+        shared = SharedCircuits(redis, self.process)
+        for linked in list(self._linked.values()):
+            self._merge(shared, linked)
         if self._said_away:
             self._said_away = False
             log.warning("Redis answers again: breakers are shared with the fleet again")
         self._shared = shared
+        for linked in list(self._linked.values()):  # what was counted between the two
+            rest = linked.breaker.take_unheard()
+            if rest is not None:
+                self._teller.put(linked.breaker, rest)
 
     def hear(self, message: bytes, _redis: "Redis") -> None:
         """Take in one pushed change."""
-        told = json.loads(message)
-        breaker = self._breakers.get(told["name"])
-        if breaker is not None:
-            retry_in = told["retry_in"] / 1000
-            breaker.apply(
-                Snapshot(breaker.name, told["state"], told["failures"], 0, None, retry_in, told["trips"], "", told["version"], now=0.0)
-            )
+        snapshot = snapshot_of(message)
+        if snapshot.name in self._linked:
+            self._apply(snapshot)
 
     def away(self, error: Exception) -> None:
         """Note that Redis cannot be reached: breakers go on alone."""
-        self._shared = None
-        if self._breakers and not self._said_away:
+        was_there, self._shared = self._shared is not None, None
+        if was_there:
+            for linked in list(self._linked.values()):
+                linked.breaker.went_alone()
+        if self._linked and not self._said_away:
             self._said_away = True
             log.warning("Redis does not answer (%s): breakers go on with what this process sees alone", type(error).__name__)
 
-    # --- the thread ---
+    def _look(self, shared: SharedCircuits) -> None:
+        """Ask for the breakers that changed without a push being heard, or that time may have moved on."""
+        linked = list(self._linked.values())
+        versions = shared.versions(each.breaker.name for each in linked)
+        for each, version in zip(linked, versions, strict=True):
+            heard = each.heard
+            if not each.asked or heard is None or not version or version < heard.view.version:
+                self._merge(shared, each)
+            elif version != heard.view.version or heard.circuit.state != "closed":
+                snapshot = shared.view(each.breaker.name)
+                if snapshot is not None:
+                    self._apply(snapshot)
 
-    def _run(self) -> None:
-        while (ended := self._ended.get()) is not None:
-            try:
-                self._report(ended)
-            except Exception:
-                log.exception("the end of a call through breaker '%s' could not be counted", ended.breaker.name)
+    def _merge(self, shared: SharedCircuits, linked: Linked) -> None:
+        breaker, opened = linked.breaker, False
+        calls, view = breaker.take_unheard(), None
+        try:
+            snapshot, opened = shared.merge(breaker.name, breaker.options, linked.heard, linked.probed_in(time.monotonic()), calls)
+            view = self._hear(snapshot)
+            linked.asked = True
+        finally:
+            if calls is not None:
+                breaker.answered(calls, view)
+        breaker.apply(view)
+        if opened and not (calls and calls.tripped):  # what was opened alone is reported already
+            self._on_open(breaker, snapshot.circuit.reason)
 
-    def _report(self, ended: Ended) -> None:
-        breaker, shared, snapshot, opened = ended.breaker, self._shared, None, False
+    def _hear(self, snapshot: Snapshot) -> FleetView:
+        """Remember the newest of what was heard."""
+        linked = self._linked[snapshot.name]
+        with self._hearing:
+            if linked.heard is None or snapshot.view.version >= linked.heard.view.version:
+                linked.heard, linked.heard_at = snapshot, time.monotonic()
+        return snapshot.view
+
+    def _apply(self, snapshot: Snapshot) -> None:
+        self._linked[snapshot.name].breaker.apply(self._hear(snapshot))
+
+    # --- called by the teller, in its thread ---
+
+    def _summarize(self) -> None:
+        """Tell of successes, and report what this process opened while nobody else could."""
+        for linked in list(self._linked.values()):
+            summary = linked.breaker.take_summary() if self.connected else None
+            self._report(linked.breaker, [] if summary is None else [summary])
+
+    def _report(self, breaker: Breaker, things: Sequence[Ended | Vote]) -> None:
+        name, options, calls = breaker.name, breaker.options, list[Ended]()
+        for thing in things:
+            if isinstance(thing, Vote):
+                seconds = max(0.0, thing.until - time.monotonic())
+                self._exchange(
+                    breaker,
+                    (),
+                    partial(SharedCircuits.vote, name=name, options=options, process=self.process, seconds=seconds, reason=thing.reason),
+                )
+            elif thing.permit:
+                self._exchange(
+                    breaker,
+                    [thing],
+                    partial(
+                        SharedCircuits.probed, name=name, options=options, result=thing.result, permit=thing.permit, reason=thing.reason
+                    ),
+                )
+            else:
+                calls.append(thing)
+        if calls:
+            self._exchange(breaker, calls, partial(SharedCircuits.tell, name=name, options=options, calls=calls))
+        if not self.connected and (reason := breaker.take_opening()):
+            self._on_open(breaker, reason)
+
+    def _exchange(self, breaker: Breaker, calls: Sequence[Ended], ask: Callable[[SharedCircuits], tuple[Snapshot, bool]]) -> None:
+        """Ask Redis, let the breaker know what became of these calls, and report an opening."""
+        shared, view, opened, reason = self._shared, None, False, ""
         if shared is not None:
             try:
-                snapshot, opened = shared.record(breaker.name, breaker.options, ended.result, permit=ended.permit, reason=ended.reason)
+                snapshot, opened = ask(shared)
+                view, reason = self._hear(snapshot), snapshot.circuit.reason
             except Exception as error:  # noqa: BLE001 - whatever is wrong with Redis, this process's own count holds
                 self.away(error)
-        breaker.answered(ended.result, snapshot)
-        opened_here = (snapshot is None or snapshot.state == "open") and breaker.take_opening()
-        if opened or (snapshot is None and opened_here):
-            self._on_open(breaker, ended.reason or breaker.circuit.reason)
+        for each in calls:
+            breaker.answered(each, view)
+        if view is not None and not calls:
+            breaker.apply(view)
+        if opened:
+            breaker.take_opening()
+            self._on_open(breaker, reason)

@@ -4,11 +4,14 @@ Light to import: redis-py comes in with the connection that the caller hands ove
 """
 
 import json
+import random
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
-from recovery.breaker.circuit import Admission, Result, State
+from recovery.breaker.circuit import Admission, Circuit, Result, Shown
+from recovery.breaker.fleet import Ended, FleetView, Order
 from recovery.breaker.options import BreakerOptions
 
 if TYPE_CHECKING:
@@ -18,8 +21,19 @@ if TYPE_CHECKING:
 BREAKER = "recovery:breaker:"
 BREAKERS = "recovery:breakers"
 BREAKER_CHANGED = "recovery:breaker:changed"
+BREAKER_HISTORY = "recovery:breaker:history"
 
 _LUA = Path(__file__).parent / "lua"
+_SCRIPTS = {
+    **dict.fromkeys(("declare", "admit", "probed", "vote", "half_open", "operate", "repair"), ("circuit",)),
+    **dict.fromkeys(("view", "tell", "merge"), ("circuit", "window")),
+}
+"""Script -> what is put in front of it."""
+_AS_THEY_ARE = (
+    *("failure_threshold", "failure_rate", "slow_call_duration", "slow_call_rate", "minimum_requests", "success_threshold"),
+    *("half_open_requests", "backoff_factor", "jitter", "quorum", "mode", "service"),
+)
+_DURATIONS = ("permit_timeout", "reset_timeout", "max_reset_timeout", "ramp_stage")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,36 +41,93 @@ class Snapshot:
     """A breaker as Redis had it at one moment. Times are seconds since the epoch, by Redis's clock."""
 
     name: str
-    state: State
+    service: str
+    """The option `service`, empty if the callers gave none."""
+    view: FleetView
+    shown: Shown
+    calls: int
     failures: int
-    successes: int
-    opened_at: float | None
-    retry_at: float | None
-    trips: int
-    reason: str
-    version: int
-    """Rises with every change, also after Redis lost its data."""
-    now: float
+    slow: int
+    """What the fleet's window holds, as far as the processes told: without rates a process tells of failures alone."""
+    percent: int | None
+    """Calls that the ramp lets through now, of a hundred; None: no ramp is under way."""
+    votes: int
+    """Processes that have it open for themselves, with a quorum of more than one."""
+    mode_at: int | None
+    """Milliseconds when an operator last set the mode."""
 
     @property
-    def retry_in(self) -> float:
-        """Return the seconds until callers may probe, 0 unless open."""
-        return max(0.0, (self.retry_at or self.now) - self.now) if self.state == "open" else 0.0
+    def circuit(self) -> Circuit:
+        """Return the breaker itself."""
+        return self.view.circuit
+
+
+def snapshot_of(text: bytes | str) -> Snapshot:
+    """Return the breaker in an answer or a pushed message; the JSON is made by `encoded` in `lua/circuit.lua`."""
+    told: dict[str, Any] = json.loads(text)
+    circuit = Circuit(
+        state=told["state"],
+        successes=told["successes"],
+        stage=told["stage"],
+        stage_until=_seconds(told, "stage_until"),
+        opened_at=_seconds(told, "opened_at"),
+        retry_at=_seconds(told, "retry_at"),
+        repairing_until=_seconds(told, "repairing_until"),
+        streak=told["streak"],
+        trips=told["trips"],
+        reason=told["reason"],
+        mode=told["mode"],
+    )
+    return Snapshot(
+        name=told["name"],
+        service=told.get("service", ""),
+        view=FleetView(circuit, told["now"] / 1000, int(told["version"]), told["in_a_row"]),
+        shown=told["shown"],
+        calls=told["calls"],
+        failures=told["failures"],
+        slow=told["slow"],
+        percent=told.get("ramp"),
+        votes=told["votes"],
+        mode_at=told.get("mode_at"),
+    )
 
 
 class SharedCircuits:
-    """Makes the transitions of breakers in Redis, each in one atomic script. Raises what redis-py raises."""
+    """Makes the transitions of breakers in Redis, each in one atomic script. Raises what redis-py raises.
 
-    def __init__(self, redis: "Redis") -> None:
+    Args:
+        redis: a connection pool.
+        by: who makes the changes, for the history; up to 200 characters.
+        clock: seconds since the epoch; default: Redis's own clock, which makes the clocks of the hosts matter to nobody.
+        chance: from 0 up to but not including 1, for the jitter.
+    """
+
+    def __init__(
+        self,
+        redis: "Redis",
+        by: str = "",
+        clock: Callable[[], float] | None = None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
         self._redis = redis
-        self._scripts = {name: self._register(name) for name in ("view", "declare", "admit", "record", "half_open")}
+        self._by = by[:200]
+        self._clock = clock
+        self._chance = chance
+        self._scripts = {name: self._register((*before, name)) for name, before in _SCRIPTS.items()}
 
-    def _register(self, name: str) -> "Script":
-        return self._redis.register_script((_LUA / "circuit.lua").read_text() + (_LUA / f"{name}.lua").read_text())
+    def _register(self, parts: Sequence[str]) -> "Script":
+        return self._redis.register_script("\n".join((_LUA / f"{part}.lua").read_text() for part in parts))
 
     def names(self) -> list[str]:
         """Return the names of all breakers that somebody used."""
         return sorted(_text(name) for name in self._redis.smembers(BREAKERS))
+
+    def versions(self, names: Iterable[str]) -> list[int]:
+        """Return the version of each breaker in one round trip, 0 for those that nobody used."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.hget(key_of(name), "version")
+            return [int(version or 0) for version in pipe.execute()]
 
     def view(self, name: str) -> Snapshot | None:
         """Return one breaker, None if nobody ever used it."""
@@ -68,58 +139,109 @@ class SharedCircuits:
         return self._run("declare", name, options)[0]
 
     def admit(self, name: str, options: BreakerOptions, permit: str) -> tuple[Snapshot, Admission]:
-        """Decide about one call; in half-open it gets `permit` if one of the few is free."""
-        snapshot, (allowed, retry_ms) = self._run("admit", name, options, permit)
-        held = permit if snapshot.state == "half_open" else ""
-        return snapshot, Admission(allowed=True, permit=held) if allowed else Admission(allowed=False, retry_after=retry_ms / 1000)
+        """Decide about one call; among probes it gets `permit` if one of the few is free."""
+        snapshot, (allowed, retry_ms, held) = self._run("admit", name, options, permit, self._chance())
+        return snapshot, Admission(bool(allowed), permit if held else "", retry_ms / 1000)
 
-    def record(
-        self, name: str, options: BreakerOptions | None, result: Result, *, permit: str = "", count: int = 1, reason: str = ""
-    ) -> tuple[Snapshot, bool]:
-        """Count the end of calls; the second value says whether this opened the breaker."""
-        snapshot, (opened,) = self._run("record", name, options, result, permit, count, reason[:500])
+    def probed(self, name: str, options: BreakerOptions | None, result: Result, permit: str, reason: str = "") -> tuple[Snapshot, bool]:
+        """Count the end of a probe; the second value says whether this opened the breaker."""
+        snapshot, (opened,) = self._run("probed", name, options, result, permit, reason[:500])
         return snapshot, bool(opened)
 
-    def half_open(self, name: str) -> Snapshot:
-        """Let probes through now; a closed breaker stays closed."""
-        return self._run("half_open", name)[0]
+    def tell(self, name: str, options: BreakerOptions | None, calls: Sequence[Ended]) -> tuple[Snapshot, bool]:
+        """Count calls that ended, in order; the second value says whether this opened the breaker."""
+        snapshot, (opened,) = self._run("tell", name, options, _last_reason(calls), *_batches(calls))
+        return snapshot, bool(opened)
 
-    def _run(self, script: str, name: str, options: BreakerOptions | None = None, *arguments: str | int) -> tuple[Snapshot, list[int]]:
-        keys = [BREAKER + name, f"{BREAKER}{name}:permits", BREAKERS]
-        answer = self._scripts[script](keys=keys, args=[name, _as_json(options), *arguments])
-        state, failures, successes, opened_at, retry_at, trips, reason, version, now, *rest = answer
-        snapshot = Snapshot(
-            name=name,
-            state=cast("State", _text(state)),
-            failures=int(failures),
-            successes=int(successes),
-            opened_at=_seconds(opened_at),
-            retry_at=_seconds(retry_at),
-            trips=int(trips),
-            reason=_text(reason),
-            version=int(version),
-            now=now / 1000,
+    def vote(self, name: str, options: BreakerOptions, process: str, seconds: float, reason: str = "") -> tuple[Snapshot, bool]:
+        """Note that `process` opened the breaker for itself for so long, 0: no longer; the second value says whether the fleet opened."""
+        milliseconds = max(1, round(seconds * 1000)) if seconds > 0 else 0
+        snapshot, (opened,) = self._run("vote", name, options, process, milliseconds, reason[:500])
+        return snapshot, bool(opened)
+
+    def merge(
+        self, name: str, options: BreakerOptions, heard: Snapshot | None, retry_in: float, calls: Ended | None
+    ) -> tuple[Snapshot, bool]:
+        """Bring a process and the fleet together after Redis was away; the second value says whether this opened the breaker.
+
+        Args:
+            name: of the breaker.
+            options: of the breaker.
+            heard: what the process last heard of the fleet.
+            retry_in: seconds from now until callers may probe, by what was heard.
+            calls: what the fleet did not hear of, and whether the process opened the breaker alone.
+        """
+        view = heard.view if heard else FleetView(Circuit(), 0.0, 0)
+        known = view.circuit
+        snapshot, (opened,) = self._run(
+            "merge",
+            name,
+            options,
+            calls.reason[:500] if calls else "",
+            calls.tripped[:500] if calls else "",
+            view.version,
+            known.state,
+            round(retry_in * 1000),
+            known.streak,
+            known.trips,
+            known.reason,
+            known.mode,
+            heard.mode_at if heard and heard.mode_at else "",
+            *_batches([calls] if calls and calls.result != "void" else []),
         )
-        return snapshot, [int(value) for value in rest]
+        return snapshot, bool(opened)
+
+    def half_open(self, name: str, reason: str = "a recovery probes it") -> Snapshot:
+        """Let probes through now; any but an open breaker stays as it is."""
+        return self._run("half_open", name, None, reason)[0]
+
+    def operate(self, name: str, order: Order, *, options: BreakerOptions | None = None, reason: str = "", by: str = "") -> Snapshot:
+        """Do what an operator says, for the whole fleet."""
+        return self._run("operate", name, options, order, reason[:500], by=by)[0]
+
+    def repair(self, name: str, seconds: float) -> Snapshot:
+        """Mark for so long that a recovery is at work; 0 takes the mark away."""
+        return self._run("repair", name, None, round(seconds * 1000))[0]
+
+    def _run(
+        self, script: str, name: str, options: BreakerOptions | None = None, *arguments: str | float, by: str = ""
+    ) -> tuple[Snapshot, list[int]]:
+        own = key_of(name)
+        keys = [own, f"{own}:permits", f"{own}:calls", f"{own}:votes", BREAKERS, BREAKER_HISTORY]
+        now = "" if self._clock is None else round(self._clock() * 1000)
+        answer = self._scripts[script](keys=keys, args=[name, as_json(options), now, self._chance(), by[:200] or self._by, *arguments])
+        return snapshot_of(answer[0]), [int(value) for value in answer[1:]]
 
 
-def _as_json(options: BreakerOptions | None) -> str:
+def key_of(name: str) -> str:
+    """Return the key of a breaker's hash; the braces keep it apart from the keys that are no breaker's."""
+    return f"{BREAKER}{{{name}}}"
+
+
+def as_json(options: BreakerOptions | None) -> str:
+    """Return the options as the scripts read them: durations in ms, what was not given left out; empty for None."""
     if options is None:
         return ""
-    return json.dumps(
-        {
-            "failure_threshold": options.failure_threshold,
-            "success_threshold": options.success_threshold,
-            "half_open_requests": options.half_open_requests,
-            "reset_timeout": max(1, round(options.reset_timeout * 1000)),
-            "permit_timeout": max(1, round(options.permit_timeout * 1000)),
-        }
-    )
+    told: dict[str, Any] = {name: getattr(options, name) for name in _AS_THEY_ARE}
+    told |= {name: max(1, round(getattr(options, name) * 1000)) for name in _DURATIONS}
+    told["window_calls"] = options.calls_in_window
+    told["window"] = None if options.window_seconds is None else round(options.window_seconds * 1000)
+    told["ramp"] = list(options.ramp) or None
+    return json.dumps({name: value for name, value in told.items() if value is not None}, sort_keys=True)
+
+
+def _batches(calls: Iterable[Ended]) -> list[int]:
+    return [number for each in calls for number in (each.ok_before, each.calls, int(each.result == "failed"), each.slow)]
+
+
+def _last_reason(calls: Sequence[Ended]) -> str:
+    return next((each.reason[:500] for each in reversed(calls) if each.reason), "")
+
+
+def _seconds(told: dict[str, Any], field: str) -> float | None:
+    milliseconds = told.get(field)
+    return None if milliseconds is None else milliseconds / 1000
 
 
 def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
-
-
-def _seconds(milliseconds: bytes | str) -> float | None:
-    return int(milliseconds) / 1000 if milliseconds else None

@@ -8,13 +8,14 @@ from recovery.models.health import CheckState, Sample, ServiceState
 from recovery.models.plan import LeftOut, Plan, PlannedAttempt
 from recovery.models.policy import Approval, Basis, Load, Pulse, Quota, Silence
 from recovery.models.records import Attempt, Decision, Event, Lease, Recovery, Step
-from recovery.models.standing import BreakerView, Degradation, Endpoint, Mitigation
+from recovery.models.standing import BreakerChange, BreakerView, Degradation, Endpoint, Mitigation
 from recovery.models.words import (
     OPEN_STATES,
     Action,
     Answer,
     AttemptState,
     Autonomy,
+    BreakerOrder,
     BreakerState,
     Category,
     Choice,
@@ -43,6 +44,8 @@ __all__ = [
     "AttemptState",
     "Autonomy",
     "Basis",
+    "BreakerChange",
+    "BreakerOrder",
     "BreakerState",
     "BreakerView",
     "Category",

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from recovery.models.words import BreakerState, Level
+from recovery.models.words import BreakerOrder, BreakerState, Level
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +41,58 @@ class BreakerView:
 
     name: str
     state: BreakerState
+    """As people see it: a mode or a recovery at work goes before the machine's own state."""
+    service: str = ""
+    """Whose failure its opening is."""
+    mode: BreakerOrder = BreakerOrder.AUTO
+    """What an operator set."""
+    calls: int = 0
+    """Calls in the present window, as far as processes told: without rates of failures and the successes between them alone."""
     failures: int = 0
-    """Failures in the present window."""
+    """Failures among them."""
+    slow: int = 0
+    """Slow calls among them."""
+    in_a_row: int = 0
+    """Failures since the last success."""
     successes: int = 0
     """Successful probes since it went half-open."""
+    percent: int | None = None
+    """Calls of a hundred that are let through again; None: no such ramp is under way."""
     opened_at: datetime | None = None
     retry_at: datetime | None = None
     """When callers may probe it."""
+    repairing_until: datetime | None = None
+    """When the mark of a recovery at work passes, unless it is renewed."""
+    streak: int = 0
+    """Openings since it was last closed; the open time grows with them."""
     trips: int = 0
     """How often it opened."""
+    votes: int = 0
+    """Processes that have it open for themselves, with a quorum of more than one."""
     reason: str = ""
+    """Why it opened."""
+    now: datetime | None = None
+    """The clock that these times are of, at that moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerChange:
+    """One change of what a circuit breaker shows."""
+
+    stream_id: str
+    """The entry of the stream that told of it; with the breaker's name no two are equal."""
+    breaker: str
+    service: str
+    at: datetime
+    before: str
+    after: str
+    """A `BreakerState`, or `would_open`: in mode `metrics_only` it would have opened."""
+    reason: str
+    trips: int
+    """How often it had opened by then."""
+    streak: int
+    by: str
+    """The process or person that changed it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,11 +193,28 @@ class Level(StrEnum):
 
 
 class BreakerState(StrEnum):
-    """Where a circuit breaker stands."""
+    """Where a circuit breaker stands, as people see it."""
 
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half_open"
+    REPAIRING = "repairing"
+    """Open, and a recovery is at work: callers do not probe meanwhile."""
+    FORCED_OPEN = "forced_open"
+    DISABLED = "disabled"
+    """All pass, and nothing is counted."""
+    METRICS_ONLY = "metrics_only"
+    """All pass, and everything is counted."""
+
+
+class BreakerOrder(StrEnum):
+    """What an operator can say to a circuit breaker: a mode, or to close now."""
+
+    RESET = "reset"
+    AUTO = "auto"
+    METRICS_ONLY = "metrics_only"
+    DISABLED = "disabled"
+    FORCED_OPEN = "forced_open"
 
 
 class Action(StrEnum):

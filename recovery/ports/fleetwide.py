@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Protocol
 
-from recovery.models import BreakerView, Degradation, Endpoint
+from recovery.models import BreakerOrder, BreakerView, Degradation, Endpoint
 
 
 class Degradations(Protocol):
@@ -58,7 +58,15 @@ class Breakers(Protocol):
         ...
 
     def record(self, name: str, *, ok: bool) -> BreakerView:
-        """Count one probe: enough successes in half-open close it, a failure opens it again."""
+        """Count one probe: enough successes in half-open close it or begin its ramp, a failure opens it again; else nothing changes."""
+        ...
+
+    def operate(self, name: str, order: BreakerOrder, by: str, reason: str) -> BreakerView:
+        """Do what an operator says, for all processes at once."""
+        ...
+
+    def repair(self, services: Collection[str], seconds: float) -> list[str]:
+        """Mark the open breakers of these services for so long as under recovery, take the mark from all others; return who bears it."""
         ...
 
 

@@ -1,19 +1,27 @@
--- Decides about one call. Keys and ARGV[1..2]: see circuit.lua.
--- ARGV[3]  permit: a random name for this call
--- The answer's last two elements: 1 if the call may be made; ms until it is worth asking again.
-local circuit, chosen = load(), options()
-if circuit.state == 'closed' then return answer(circuit, 1, 0) end
-if circuit.state == 'open' then
-  if circuit.retry_at_ms > now then return answer(circuit, 0, circuit.retry_at_ms - now) end
-  half_open(circuit)
-  save(circuit)
-  announce(circuit)
+-- Decides about one call. Keys and ARGV[1..5]: see circuit.lua.
+-- ARGV[6]  permit: a random name for this call
+-- ARGV[7]  chance, from 0 up to but not including 1, for a ramp
+-- After the breaker: 1 if the call may be made, ms until it is worth asking again, 1 if it holds the permit.
+local mode = mode_in_force()
+if mode ~= 'auto' then
+  local refused = mode == 'forced_open'
+  return answer(refused and 0 or 1, refused and chosen.reset_timeout or 0, 0)
 end
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
+if circuit.state == 'closed' then return answer(1, 0, 0) end
+if circuit.state == 'open' then
+  local remaining = math.max(circuit.retry_at or now, circuit.repairing_until or now) - now
+  if remaining > 0 then return answer(0, remaining, 0) end
+  half_open('a caller came after the open time')
+end
+if circuit.stage > 0 then
+  local allowed = tonumber(ARGV[7]) * 100 < (chosen.ramp and chosen.ramp[circuit.stage] or 100)
+  return answer(allowed and 1 or 0, allowed and 0 or math.max(0, circuit.stage_until - now), 0)
+end
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', whole(now))
 if redis.call('ZCARD', KEYS[2]) >= chosen.half_open_requests then
   local soonest = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2]
-  return answer(circuit, 0, math.max(1, soonest - now))
+  return answer(0, math.max(1, soonest - now), 0)
 end
-redis.call('ZADD', KEYS[2], whole(now + chosen.permit_timeout), ARGV[3])
+redis.call('ZADD', KEYS[2], whole(now + chosen.permit_timeout), ARGV[6])
 redis.call('PEXPIRE', KEYS[2], whole(chosen.permit_timeout * 2))
-return answer(circuit, 1, 0)
+return answer(1, 0, 1)

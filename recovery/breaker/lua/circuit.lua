@@ -1,84 +1,166 @@
--- Put in front of every other script here: reads, writes and announces one breaker.
+-- Put in front of every other script here: reads, changes, writes and announces one breaker. The law is circuit.py; this is its twin.
 --
--- KEYS[1]  recovery:breaker:<name>          hash: state (closed | open | half_open), failures, successes, trips, reason,
---                                           opened_at and retry_at (ms of Redis time, '' for none),
---                                           version (us of Redis time, rises with every change),
---                                           failure_threshold, success_threshold, half_open_requests, reset_timeout, permit_timeout (ms)
--- KEYS[2]  recovery:breaker:<name>:permits  sorted set: permit -> ms of Redis time when it stops to count; the probes under way
--- KEYS[3]  recovery:breakers                set of the names of all breakers
+-- KEYS[1]  recovery:breaker:{<name>}          hash, see FIELDS; times are ms of Redis's clock, '' for none
+-- KEYS[2]  recovery:breaker:{<name>}:permits  sorted set: permit -> ms when it stops to count; the probes under way
+-- KEYS[3]  recovery:breaker:{<name>}:calls    list of batches, oldest first, see window.lua
+-- KEYS[4]  recovery:breaker:{<name>}:votes    sorted set: process -> ms until which its own opening stands (quorum above 1)
+-- KEYS[5]  recovery:breakers                  set of the names of all breakers
+-- KEYS[6]  recovery:breaker:history           stream, about the last 10,000 changes of what is shown: name, service, at (ms), from, to,
+--                                             reason, trips, streak, by. `to` may also be `would_open` (mode metrics_only).
 -- ARGV[1]  name
--- ARGV[2]  the caller's options as a JSON object of numbers, '' for those stored before
+-- ARGV[2]  the caller's options as a JSON object, durations in ms; '' for those stored before
+-- ARGV[3]  now, in ms; '' for Redis's clock, which is what every process of a fleet should use
+-- ARGV[4]  chance, from 0 up to but not including 1, for the jitter of the open time
+-- ARGV[5]  who asks, for the history
+-- A script's own arguments begin at ARGV[6].
 --
--- Channel  recovery:breaker:changed         {"name", "state", "failures", "trips", "version", "retry_in" (ms)}
--- Every script answers {state, failures, successes, opened_at, retry_at, trips, reason, version, now (ms), ...}.
+-- Channel  recovery:breaker:changed           the breaker as JSON, see `encoded`, whenever callers must know of a change
+-- Every script answers {the breaker as JSON, ...}.
 
-local DEFAULTS = { failure_threshold = 5, success_threshold = 2, half_open_requests = 3, reset_timeout = 60000, permit_timeout = 60000 }
-local FIELDS = { 'state', 'failures', 'successes', 'opened_at', 'retry_at', 'trips', 'reason', 'version' }
+local FIELDS = { 'state', 'mode', 'mode_at', 'shown', 'successes', 'stage', 'stage_until', 'opened_at', 'retry_at', 'repairing_until', 'streak', 'trips',
+                 'reason', 'version', 'calls', 'failures', 'slow', 'in_a_row', 'warned' }
+local COUNTS = { 'successes', 'stage', 'streak', 'trips', 'calls', 'failures', 'slow', 'in_a_row', 'warned' }
+local TIMES = { 'mode_at', 'stage_until', 'opened_at', 'retry_at', 'repairing_until' }
+local DEFAULTS = '{"failure_threshold": 5, "minimum_requests": 20, "window_calls": 100, "slow_call_rate": 1, "success_threshold": 2, ' ..
+  '"half_open_requests": 3, "permit_timeout": 60000, "reset_timeout": 60000, "backoff_factor": 2, "max_reset_timeout": 600000, ' ..
+  '"jitter": 0.1, "ramp_stage": 10000, "quorum": 1, "mode": "auto", "service": ""}'
+local HISTORY = 10000
 
 local time = redis.call('TIME')
-local now_us = time[1] * 1000000 + time[2]
+local now_us = ARGV[3] ~= '' and tonumber(ARGV[3]) * 1000 or time[1] * 1000000 + time[2]
 local now = math.floor(now_us / 1000)
 local function whole(number) return string.format('%.0f', number) end
 
+-- Returns the options in force: the caller's, which are kept, else those kept before.
+local function options()
+  local kept = redis.call('HGET', KEYS[1], 'options')
+  if ARGV[2] ~= '' and ARGV[2] ~= kept then
+    kept = ARGV[2]
+    redis.call('HSET', KEYS[1], 'options', kept, 'service', cjson.decode(kept).service)
+  end
+  return cjson.decode(kept or DEFAULTS)
+end
+
+local circuit, chosen = {}, options()
+
 local function load()
   local values = redis.call('HMGET', KEYS[1], unpack(FIELDS))
-  local circuit = { known = values[1] ~= false }
   for index, field in ipairs(FIELDS) do circuit[field] = values[index] or '' end
-  if not circuit.known then circuit.state, circuit.version = 'closed', whole(now_us) end
-  for _, field in ipairs({ 'failures', 'successes', 'trips' }) do circuit[field] = tonumber(circuit[field]) or 0 end
-  circuit.retry_at_ms = tonumber(circuit.retry_at) or now
-  return circuit
+  circuit.known = circuit.state ~= ''
+  for _, field in ipairs(COUNTS) do circuit[field] = tonumber(circuit[field]) or 0 end
+  for _, field in ipairs(TIMES) do circuit[field] = tonumber(circuit[field]) end
+  if not circuit.known then circuit.state, circuit.mode, circuit.version = 'closed', 'auto', whole(now_us) end
 end
 
-local function options()
-  local chosen = {}
-  for option, default in pairs(DEFAULTS) do chosen[option] = tonumber(redis.call('HGET', KEYS[1], option)) or default end
-  if ARGV[2] ~= '' then
-    for option, value in pairs(cjson.decode(ARGV[2])) do
-      chosen[option] = value
-      redis.call('HSET', KEYS[1], option, whole(value))
+local function mode_in_force() return circuit.mode == 'auto' and chosen.mode or circuit.mode end
+
+local function shown(at)
+  local mode = mode_in_force()
+  if mode ~= 'auto' then return mode end
+  local repairing = circuit.state == 'open' and circuit.repairing_until and at < circuit.repairing_until
+  return repairing and 'repairing' or circuit.state
+end
+
+-- Returns the breaker as callers and the platform read it. Numbers too long for JSON's are text.
+local function encoded()
+  local view = { name = ARGV[1], now = now, shown = shown(now), service = chosen.service, votes = 0,
+                 ramp = chosen.ramp and chosen.ramp[circuit.stage] or nil }
+  for _, field in ipairs(FIELDS) do
+    if field ~= 'shown' then view[field] = circuit[field] end
+  end
+  if (chosen.quorum or 1) > 1 then view.votes = redis.call('ZCOUNT', KEYS[4], '(' .. whole(now), '+inf') end
+  return cjson.encode(view)
+end
+
+local function tell_history(at, from, to, reason)
+  redis.call('XADD', KEYS[6], 'MAXLEN', '~', HISTORY, '*', 'name', ARGV[1], 'service', chosen.service or '', 'at', whole(at), 'from', from,
+    'to', to, 'reason', reason, 'trips', circuit.trips, 'streak', circuit.streak, 'by', ARGV[5])
+end
+
+-- Notes what people see since `at`; called after every step, so that the history has each of them.
+local function note(at, reason)
+  local after, before = shown(at), circuit.shown == '' and 'closed' or circuit.shown
+  circuit.shown = after
+  circuit.push = true
+  if after ~= before then tell_history(at, before, after, reason) end
+end
+
+-- Writes what changed, tells the callers if they must know, and returns the answer of the script.
+local function answer(...)
+  if circuit.push or circuit.dirty then
+    circuit.version = whole(math.max(now_us, tonumber(circuit.version) + 1))
+    local pairs_ = {}
+    for _, field in ipairs(FIELDS) do
+      local value = circuit[field]
+      pairs_[#pairs_ + 1] = field
+      pairs_[#pairs_ + 1] = type(value) == 'number' and whole(value) or value or ''
+    end
+    redis.call('HSET', KEYS[1], unpack(pairs_))
+    if not circuit.known then redis.call('SADD', KEYS[5], ARGV[1]) end
+  end
+  local view = encoded()
+  if circuit.push then redis.call('PUBLISH', 'recovery:breaker:changed', view) end
+  return { view, ... }
+end
+
+-- --- transitions, as in circuit.py ---
+
+local function forget_counts()
+  circuit.calls, circuit.failures, circuit.slow, circuit.in_a_row = 0, 0, 0, 0
+  redis.call('DEL', KEYS[3])
+end
+
+local function open(reason)
+  local ceiling = math.max(chosen.max_reset_timeout, chosen.reset_timeout)
+  local grown = math.min(ceiling, chosen.reset_timeout * chosen.backoff_factor ^ circuit.streak)
+  circuit.state, circuit.successes, circuit.stage, circuit.stage_until = 'open', 0, 0, nil
+  circuit.opened_at = now
+  circuit.retry_at = now + math.floor(math.min(ceiling, grown * (1 + chosen.jitter * (2 * tonumber(ARGV[4]) - 1))) + 0.5)
+  circuit.streak, circuit.trips, circuit.reason = circuit.streak + 1, circuit.trips + 1, string.sub(reason, 1, 2000)
+  redis.call('DEL', KEYS[2], KEYS[4])
+  note(now, circuit.reason)
+end
+
+local function half_open(reason)
+  circuit.state, circuit.successes, circuit.stage, circuit.stage_until, circuit.retry_at = 'half_open', 0, 0, nil, nil
+  redis.call('DEL', KEYS[2])
+  note(now, reason)
+end
+
+local function close(at, reason)
+  circuit.state, circuit.successes, circuit.stage, circuit.stage_until = 'closed', 0, 0, nil
+  circuit.opened_at, circuit.retry_at, circuit.repairing_until, circuit.streak, circuit.reason = nil, nil, nil, 0, ''
+  forget_counts()
+  redis.call('DEL', KEYS[2], KEYS[4])
+  note(at, reason)
+end
+
+-- Counts one proof that the dependency works; enough of them begin the ramp, or close.
+local function prove()
+  circuit.successes, circuit.dirty = circuit.successes + 1, true
+  if circuit.successes < chosen.success_threshold then return end
+  if not chosen.ramp then return close(now, 'enough probes succeeded') end
+  circuit.stage, circuit.stage_until, circuit.push = 1, now + chosen.ramp_stage, true
+  forget_counts()
+  redis.call('DEL', KEYS[2])
+end
+
+-- Does what time alone does: the stages of the ramp end, and so does the mark of a recovery that nobody renews.
+local function advance()
+  while circuit.state == 'half_open' and circuit.stage_until and now >= circuit.stage_until do
+    if circuit.stage >= #(chosen.ramp or {}) then
+      close(circuit.stage_until, 'the ramp is over')
+    else
+      circuit.stage, circuit.stage_until, circuit.push = circuit.stage + 1, circuit.stage_until + chosen.ramp_stage, true
     end
   end
-  return chosen
-end
-
-local function save(circuit)
-  circuit.version = whole(math.max(now_us, tonumber(circuit.version) + 1))
-  local pairs_ = {}
-  for _, field in ipairs(FIELDS) do
-    pairs_[#pairs_ + 1] = field
-    pairs_[#pairs_ + 1] = tostring(circuit[field])
+  if circuit.repairing_until and now >= circuit.repairing_until then
+    local until_ = circuit.repairing_until
+    circuit.repairing_until = nil
+    note(until_, 'nobody says any more that a recovery is at work')
   end
-  redis.call('HSET', KEYS[1], unpack(pairs_))
-  redis.call('SADD', KEYS[3], ARGV[1])
+  if circuit.known and circuit.shown ~= shown(now) then note(now, 'the option `mode`') end
 end
 
-local function announce(circuit)
-  local retry_in = circuit.state == 'open' and math.max(0, circuit.retry_at_ms - now) or 0
-  redis.call('PUBLISH', 'recovery:breaker:changed', string.format(
-    '{"name": %s, "state": "%s", "failures": %d, "trips": %d, "version": %s, "retry_in": %s}',
-    cjson.encode(ARGV[1]), circuit.state, circuit.failures, circuit.trips, circuit.version, whole(retry_in)))
-end
-
-local function open(circuit, chosen, reason)
-  circuit.state, circuit.successes, circuit.trips, circuit.reason = 'open', 0, circuit.trips + 1, reason
-  circuit.opened_at, circuit.retry_at_ms = whole(now), now + chosen.reset_timeout
-  circuit.retry_at = whole(circuit.retry_at_ms)
-  redis.call('DEL', KEYS[2])
-end
-
-local function half_open(circuit)
-  circuit.state, circuit.successes = 'half_open', 0
-  redis.call('DEL', KEYS[2])
-end
-
-local function close(circuit)
-  circuit.state, circuit.failures, circuit.successes, circuit.reason = 'closed', 0, 0, ''
-  circuit.opened_at, circuit.retry_at = '', ''
-  redis.call('DEL', KEYS[2])
-end
-
-local function answer(circuit, ...)
-  return { circuit.state, circuit.failures, circuit.successes, circuit.opened_at, circuit.retry_at, circuit.trips, circuit.reason,
-           circuit.version, now, ... }
-end
+load()
+advance()

@@ -1,5 +1,3 @@
--- Makes a breaker known and stores its options. Keys and ARGV[1..2]: see circuit.lua.
-local circuit = load()
-options()
-if not circuit.known then save(circuit) end
-return answer(circuit)
+-- Makes a breaker known and keeps its options. Keys and ARGV[1..5]: see circuit.lua.
+if not circuit.known then note(now, 'the option `mode`') end
+return answer()

@@ -1,8 +1,4 @@
--- Lets probes through before the reset timeout; a closed breaker stays closed. Keys and ARGV[1..2]: see circuit.lua.
-local circuit = load()
-if circuit.state == 'open' then
-  half_open(circuit)
-  save(circuit)
-  announce(circuit)
-end
-return answer(circuit)
+-- Lets probes through before the open time is over; any but an open breaker stays as it is. Keys and ARGV[1..5]: see circuit.lua.
+-- ARGV[6]  why
+if circuit.state == 'open' then half_open(ARGV[6]) end
+return answer()

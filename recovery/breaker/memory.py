@@ -1,0 +1,130 @@
+"""Circuit breakers of one process, for tests and trials: `ports.Breakers` in memory."""
+
+import random
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from threading import Lock
+
+from recovery.breaker.board import moment_of
+from recovery.breaker.circuit import PROBE, Circuit, at, closed, half_opened, opened, probed, repairing, shown, under
+from recovery.breaker.judgement import Counts, verdict
+from recovery.breaker.options import BreakerOptions
+from recovery.models import BreakerOrder, BreakerState, BreakerView, utcnow
+from recovery.ports import Clock
+
+
+@dataclass(slots=True)
+class _Kept:
+    circuit: Circuit = field(default_factory=Circuit)
+    options: BreakerOptions = field(default_factory=BreakerOptions)
+    counts: Counts = field(default_factory=Counts)
+
+
+class MemoryBreakers:
+    """Breakers of one process; implements `ports.Breakers`.
+
+    Args:
+        clock: what time it is.
+        options: of every breaker.
+        chance: from 0 up to but not including 1, for the jitter.
+    """
+
+    def __init__(self, clock: Clock = utcnow, options: BreakerOptions | None = None, chance: Callable[[], float] = random.random) -> None:
+        self._clock = clock
+        self._options = options or BreakerOptions()
+        self._chance = chance
+        self._lock = Lock()
+        self._kept: dict[str, _Kept] = {}
+
+    def count(self, name: str, *, ok: bool, reason: str = "") -> BreakerView:
+        """Count one call of a service; what callers do by themselves."""
+        with self._lock:
+            kept, now = self._kept.setdefault(name, _Kept(options=self._options)), self._now()
+            kept.circuit, before = at(kept.circuit, kept.options, now), kept.counts
+            if kept.circuit.state == "closed":
+                kept.counts = Counts(before.calls + 1, before.failures + (not ok), before.slow, 0 if ok else before.in_a_row + 1)
+                why = verdict(kept.counts, kept.options)
+                if why:
+                    kept.circuit = opened(kept.circuit, kept.options, now, self._chance(), f"{why}, at last {reason}" if reason else why)
+            return self._view(name, kept)
+
+    def view(self, name: str) -> BreakerView | None:
+        """Return one breaker as it stands, None if nobody ever used it."""
+        kept = self._kept.get(name)
+        return self._view(name, kept) if kept else None
+
+    def views(self) -> list[BreakerView]:
+        """Return every known breaker, by name."""
+        return [self._view(name, kept) for name, kept in sorted(self._kept.items())]
+
+    def half_open(self, name: str) -> BreakerView:
+        """Let probes through now; a closed breaker stays closed."""
+        return self._change(name, lambda circuit, _options, _now: half_opened(circuit))
+
+    def record(self, name: str, *, ok: bool) -> BreakerView:
+        """Count one probe: enough successes in half-open close it or begin its ramp, a failure opens it again; else nothing changes."""
+        result, reason = ("ok", "") if ok else ("failed", "a probe failed")
+        return self._change(
+            name,
+            lambda circuit, options, now: probed(circuit, options, now, result, PROBE, self._chance(), reason),  # type: ignore[arg-type]
+        )
+
+    def operate(self, name: str, order: BreakerOrder, by: str, reason: str) -> BreakerView:  # noqa: ARG002 - nobody reads a history here
+        """Do what an operator says."""
+        mode = BreakerOrder.AUTO if order is BreakerOrder.RESET else order
+
+        def obey(circuit: Circuit, _options: BreakerOptions, _now: float) -> Circuit:
+            changed = under(circuit, mode.value)  # type: ignore[arg-type]
+            return closed(changed) if order is BreakerOrder.RESET else changed
+
+        with self._lock:
+            kept = self._kept.setdefault(name, _Kept(options=self._options))
+            kept.counts = Counts() if order is BreakerOrder.RESET else kept.counts
+        return self._change(name, obey)
+
+    def repair(self, services: Collection[str], seconds: float) -> list[str]:
+        """Mark the open breakers of these services for so long as under recovery, take the mark from all others; return who bears it."""
+        marked = []
+        for name, kept in sorted(self._kept.items()):
+            mine = (kept.options.service or name) in services
+            if mine and kept.circuit.state == "open":
+                marked.append(name)
+                self._change(name, lambda circuit, _options, now: repairing(circuit, now + seconds))
+            elif not mine:
+                self._change(name, lambda circuit, _options, _now: repairing(circuit, None))
+        return marked
+
+    def _change(self, name: str, change: Callable[[Circuit, BreakerOptions, float], Circuit]) -> BreakerView:
+        with self._lock:
+            kept, now = self._kept.get(name, _Kept(options=self._options)), self._now()
+            before = kept.circuit
+            kept.circuit = change(at(before, kept.options, now), kept.options, now)
+            if before.state != "closed" and kept.circuit.state == "closed":
+                kept.counts = Counts()
+            return self._view(name, kept)
+
+    def _now(self) -> float:
+        return self._clock().timestamp()
+
+    def _view(self, name: str, kept: _Kept) -> BreakerView:
+        now = self._now()
+        circuit, counts, ramp = at(kept.circuit, kept.options, now), kept.counts, kept.options.ramp
+        return BreakerView(
+            name=name,
+            state=BreakerState(shown(circuit, kept.options, now)),
+            service=kept.options.service or name,
+            mode=BreakerOrder(circuit.mode),
+            calls=counts.calls,
+            failures=counts.failures,
+            slow=counts.slow,
+            in_a_row=counts.in_a_row,
+            successes=circuit.successes,
+            percent=ramp[circuit.stage - 1] if circuit.stage else None,
+            opened_at=moment_of(circuit.opened_at),
+            retry_at=moment_of(circuit.retry_at),
+            repairing_until=moment_of(circuit.repairing_until),
+            streak=circuit.streak,
+            trips=circuit.trips,
+            reason=circuit.reason,
+            now=moment_of(now),
+        )
