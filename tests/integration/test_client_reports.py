@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
-from typing import cast
 
 import pytest
 from redis import Redis
@@ -20,17 +19,9 @@ from redis import Redis
 from recovery.client import CircuitOpen, RecoveryClient, Stats
 from recovery.client.draft import Draft
 from recovery.client.sender import Sender
-from recovery.models import Failure, Severity
+from recovery.models import Severity
+from tests.streams import failures
 from tests.support import ValkeyServer, eventually, free_port
-
-
-def failures(redis: Redis) -> list[Failure]:
-    """Return what an intake would find in the stream."""
-    found = []
-    for _, fields in cast("list[tuple[bytes, dict[bytes, bytes]]]", redis.xrange("recovery:reports")):
-        reports = json.loads(fields[b"failures"]) if b"failures" in fields else [json.loads(fields[b"failure"])]
-        found.extend(Failure.model_validate(report) for report in reports)
-    return found
 
 
 @pytest.fixture
