@@ -7,8 +7,9 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from recovery.backoff import Exponential, Lasting, Longest
+from recovery.config.base import Seconds, SecondsOrZero
 from recovery.config.durations import TakesTime
-from recovery.config.fleet import Seconds, SecondsOrZero, ServiceDeclaration
+from recovery.config.fleet import ServiceDeclaration
 from recovery.errors import StepFailed
 from recovery.models import Action, BreakerState, BreakerView, Category, JsonObject, ServiceName
 from recovery.ports import AttemptContext, Retry, StepWork
@@ -82,14 +83,14 @@ class CircuitReset:
 
         def reconcile_half_open(_intent: JsonObject) -> JsonObject | None:
             view = self._breakers.view(name)
-            return _told(view) if view and view.state is not BreakerState.OPEN else None
+            return _told(view) if view and view.state not in _SHUT else None
 
         def close(_intent: JsonObject) -> JsonObject:
             return self._close(context, name, checks, options)
 
         def reconcile_close(_intent: JsonObject) -> JsonObject | None:
             view = self._breakers.view(name)
-            return _told(view) if view and view.state is BreakerState.CLOSED else None
+            return _told(view) if view and _lets_through(view) else None
 
         return (
             StepWork("probe", probe, timeout=MARGIN, retry=options.retry),
@@ -124,9 +125,11 @@ class CircuitReset:
         """Count real probes into the breaker until it closes; the first bad one opens it again and ends the attempt."""
         view = self._breakers.half_open(name)
         for probes in range(options.probes):
-            if view.state is BreakerState.CLOSED:
+            if _lets_through(view):
                 return {**_told(view), "probes": probes}
-            if view.state is BreakerState.OPEN:
+            if view.state is BreakerState.FORCED_OPEN:
+                raise StepFailed(f"breaker '{name}' is held open by an operator; `recovery breakers auto {name}` gives it free")
+            if view.state in _SHUT:
                 raise StepFailed(f"breaker '{name}' opened again while it was probed: {view.reason or 'a caller failed'}")
             if probes:
                 time.sleep(options.interval)
@@ -137,9 +140,17 @@ class CircuitReset:
                 self._breakers.record(name, ok=False)
                 raise
             view = self._breakers.record(name, ok=True)
-        if view.state is BreakerState.CLOSED:
+        if _lets_through(view):
             return {**_told(view), "probes": options.probes}
         raise StepFailed(f"breaker '{name}' is {view.state} after {options.probes} good probes; raise 'probes' or lower its threshold")
+
+
+_SHUT = frozenset({BreakerState.OPEN, BreakerState.REPAIRING})
+
+
+def _lets_through(view: BreakerView) -> bool:
+    """Say whether the probes have done their part: it is closed, lets calls in by and by, or stands in nobody's way anyway."""
+    return view.state in {BreakerState.CLOSED, BreakerState.DISABLED, BreakerState.METRICS_ONLY} or view.percent is not None
 
 
 def _told(view: BreakerView) -> JsonObject:

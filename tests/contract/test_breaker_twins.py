@@ -1,7 +1,6 @@
 """The machine in Lua does what the pure one does, and counts and judges alike, under any sequence of events and clock steps."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from math import floor
 
@@ -33,25 +32,21 @@ from recovery.breaker.shared import SharedCircuits, Snapshot
 
 _names = count()
 
-BASE = {"reset_timeout": 10.0, "max_reset_timeout": 50.0, "permit_timeout": 60.0, "jitter": 0.5, "half_open_requests": 2}
+BASE = BreakerOptions(reset_timeout=10.0, max_reset_timeout=50.0, permit_timeout=60.0, jitter=0.5, half_open_requests=2)
 OPTIONS = {
-    "a run of failures": BreakerOptions(failure_threshold=3, **BASE),  # type: ignore[arg-type]
-    "shares of calls": BreakerOptions(
+    "a run of failures": replace(BASE, failure_threshold=3),
+    "shares of calls": replace(
+        BASE,
         failure_threshold=None,
         failure_rate=0.5,
         slow_call_duration=2.0,
         slow_call_rate=0.75,
         window_calls=8,
         minimum_requests=4,
-        **BASE,  # type: ignore[arg-type]
     ),
-    "shares of seconds": BreakerOptions(
-        failure_threshold=6, failure_rate=0.25, window_seconds=30.0, minimum_requests=5, backoff_factor=1.0, **BASE
-    ),  # type: ignore[arg-type]
-    "a ramp": BreakerOptions(
-        failure_threshold=2, failure_rate=0.5, minimum_requests=6, ramp=(10, 50), ramp_stage=5.0, success_threshold=1, **BASE
-    ),  # type: ignore[arg-type]
-    "only metrics": BreakerOptions(failure_threshold=2, mode="metrics_only", **BASE),  # type: ignore[arg-type]
+    "shares of seconds": replace(BASE, failure_threshold=6, failure_rate=0.25, window_seconds=30.0, minimum_requests=5, backoff_factor=1.0),
+    "a ramp": replace(BASE, failure_threshold=2, failure_rate=0.5, minimum_requests=6, ramp=(10, 50), ramp_stage=5.0, success_threshold=1),
+    "only metrics": replace(BASE, failure_threshold=2, mode="metrics_only"),
 }
 DRAWS = st.sampled_from([0.0, 0.25, 0.5, 0.75])
 STEPS = st.sampled_from([0.0, 0.5, 1.0, 3.0, 5.0, 10.0, 60.0])
@@ -205,8 +200,10 @@ class Twins(RuleBasedStateMachine):
 
 
 def test_the_shared_machine_does_what_the_pure_one_does(redis_client: Redis) -> None:
-    made: Callable[[], Twins] = type("SharedTwins", (Twins,), {"redis": redis_client})
+    class OfThisTest(Twins):
+        redis = redis_client
+
     run_state_machine_as_test(
-        made,
-        settings=settings(max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)),
+        OfThisTest,
+        settings=settings(max_examples=30, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)),
     )

@@ -1,11 +1,10 @@
-"""Breakers keep the same promises in memory and in Redis."""
+"""Breakers keep the same promises to the platform in memory and in Redis, and Redis keeps the fleet's side of them."""
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 from redis import Redis
@@ -13,62 +12,108 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from recovery.breaker import BreakerOptions, MemoryBreakers, RedisBreakers
-from recovery.breaker.circuit import Admission, Circuit, Result, State, admit, record
-from recovery.breaker.shared import BREAKER, BREAKER_CHANGED, SharedCircuits
+from recovery.breaker.circuit import PROBE
+from recovery.breaker.fleet import Ended
+from recovery.breaker.shared import BREAKER_CHANGED, BREAKER_HISTORY, SharedCircuits, Snapshot, key_of, snapshot_of
 from recovery.errors import StoreUnavailable
-from recovery.models import BreakerState
+from recovery.models import BreakerOrder, BreakerState, BreakerView
 from recovery.ports import Breakers
 from tests.support import eventually
 
+OPTIONS = BreakerOptions(jitter=0.0)
+FAILED = Ended("failed", reason="boom")
+
+
+class Board(Breakers, Protocol):
+    """The port, and calls of a service."""
+
+    def count(self, name: str, *, ok: bool, reason: str = "") -> BreakerView: ...
+
+
+class RedisBoard(RedisBreakers):
+    """The board with a caller beside it."""
+
+    def __init__(self, redis: Redis, options: BreakerOptions) -> None:
+        super().__init__(redis)
+        self.circuits = SharedCircuits(redis, "caller")
+        self.options = options
+
+    def count(self, name: str, *, ok: bool, reason: str = "") -> BreakerView:
+        self.circuits.tell(name, self.options, [Ended("ok" if ok else "failed", reason=reason)])
+        view = self.view(name)
+        assert view is not None
+        return view
+
+
+Make = Callable[[BreakerOptions], Board]
+
 
 @pytest.fixture(params=["memory", "redis"])
-def breakers(request: pytest.FixtureRequest) -> Breakers:
-    return MemoryBreakers() if request.param == "memory" else RedisBreakers(request.getfixturevalue("redis_client"))
+def make(request: pytest.FixtureRequest) -> Make:
+    if request.param == "memory":
+        return lambda options: MemoryBreakers(options=options)
+    client: Redis = request.getfixturevalue("redis_client")
+    return lambda options: RedisBoard(client, options)
 
 
-def open_one(breakers: Breakers, name: str = "gateway") -> None:
+@pytest.fixture
+def breakers(make: Make) -> Board:
+    return make(OPTIONS)
+
+
+def open_one(breakers: Board, name: str = "gateway") -> BreakerView:
     for _ in range(5):
-        breakers.record(name, ok=False)
+        view = breakers.count(name, ok=False, reason="boom")
+    return view
 
 
-def test_a_breaker_that_nobody_used_is_unknown(breakers: Breakers) -> None:
+def still(view: BreakerView | None) -> BreakerView:
+    assert view is not None
+    return replace(view, now=None)
+
+
+def test_a_breaker_that_nobody_used_is_unknown(breakers: Board) -> None:
     assert breakers.view("gateway") is None
     assert breakers.views() == []
     assert breakers.half_open("gateway").state is BreakerState.CLOSED
+    assert breakers.record("gateway", ok=False).state is BreakerState.CLOSED
+    assert breakers.repair(["gateway"], 30) == []
     assert breakers.view("gateway") is None
 
 
-def test_the_fifth_failure_in_a_row_opens_it(breakers: Breakers) -> None:
-    for count in range(1, 5):
-        view = breakers.record("gateway", ok=False)
-        assert (view.state, view.failures) == (BreakerState.CLOSED, count)
+def test_the_fifth_failure_in_a_row_opens_it(breakers: Board) -> None:
+    for number in range(1, 5):
+        view = breakers.count("gateway", ok=False)
+        assert (view.state, view.failures, view.in_a_row) == (BreakerState.CLOSED, number, number)
 
-    view = breakers.record("gateway", ok=False)
+    view = breakers.count("gateway", ok=False, reason="boom")
 
-    assert (view.state, view.failures, view.trips) == (BreakerState.OPEN, 5, 1)
+    assert (view.state, view.failures, view.trips, view.streak) == (BreakerState.OPEN, 5, 1, 1)
     assert view.opened_at is not None
     assert view.retry_at == view.opened_at + timedelta(seconds=60)
-    assert view.reason == "a probe failed"
+    assert view.reason == "5 failures in a row, at last boom"
 
 
-def test_a_success_in_between_starts_the_count_again(breakers: Breakers) -> None:
+def test_a_success_in_between_starts_the_run_again(breakers: Board) -> None:
     for ok in (False, False, False, False, True, False, False, False, False):
-        view = breakers.record("gateway", ok=ok)
+        view = breakers.count("gateway", ok=ok)
 
-    assert (view.state, view.failures) == (BreakerState.CLOSED, 4)
+    assert (view.state, view.in_a_row) == (BreakerState.CLOSED, 4)
+    assert (view.calls, view.failures) == (9, 8)
 
 
-def test_results_change_nothing_while_open(breakers: Breakers) -> None:
+def test_calls_and_probes_change_nothing_while_open(breakers: Board) -> None:
     open_one(breakers)
-    before = breakers.view("gateway")
+    before = still(breakers.view("gateway"))
 
+    breakers.count("gateway", ok=True)
     breakers.record("gateway", ok=True)
     breakers.record("gateway", ok=False)
 
-    assert breakers.view("gateway") == before
+    assert still(breakers.view("gateway")) == before
 
 
-def test_half_open_lets_enough_successes_close_it(breakers: Breakers) -> None:
+def test_half_open_lets_enough_good_probes_close_it(breakers: Board) -> None:
     open_one(breakers)
 
     assert breakers.half_open("gateway").state is BreakerState.HALF_OPEN
@@ -76,222 +121,379 @@ def test_half_open_lets_enough_successes_close_it(breakers: Breakers) -> None:
     assert (first.state, first.successes) == (BreakerState.HALF_OPEN, 1)
     closed = breakers.record("gateway", ok=True)
 
-    assert (closed.state, closed.failures, closed.successes, closed.trips) == (BreakerState.CLOSED, 0, 0, 1)
-    assert (closed.opened_at, closed.retry_at, closed.reason) == (None, None, "")
+    assert (closed.state, closed.calls, closed.failures, closed.successes, closed.trips) == (BreakerState.CLOSED, 0, 0, 0, 1)
+    assert (closed.opened_at, closed.retry_at, closed.reason, closed.streak) == (None, None, "", 0)
 
 
-def test_a_failure_in_half_open_opens_it_again(breakers: Breakers) -> None:
+def test_a_failed_probe_opens_it_again_and_for_longer(breakers: Board) -> None:
     open_one(breakers)
     breakers.half_open("gateway")
     breakers.record("gateway", ok=True)
 
     view = breakers.record("gateway", ok=False)
 
-    assert (view.state, view.trips, view.successes) == (BreakerState.OPEN, 2, 0)
+    assert (view.state, view.trips, view.successes, view.streak) == (BreakerState.OPEN, 2, 0, 2)
+    assert view.opened_at is not None
+    assert view.retry_at == view.opened_at + timedelta(seconds=120)
 
 
-def test_a_closed_breaker_stays_closed_when_asked_to_half_open(breakers: Breakers) -> None:
-    breakers.record("gateway", ok=False)
+def test_a_closed_breaker_stays_closed_when_asked_to_half_open(breakers: Board) -> None:
+    breakers.count("gateway", ok=False)
 
     view = breakers.half_open("gateway")
 
     assert (view.state, view.failures) == (BreakerState.CLOSED, 1)
 
 
-def test_views_are_sorted_by_name(breakers: Breakers) -> None:
-    breakers.record("web", ok=True)
-    breakers.record("api", ok=False)
+def test_good_probes_begin_the_ramp_where_one_is_asked_for(make: Make) -> None:
+    breakers = make(replace(OPTIONS, ramp=(10, 50), success_threshold=1))
+    open_one(breakers)
+    breakers.half_open("gateway")
+
+    view = breakers.record("gateway", ok=True)
+
+    assert (view.state, view.percent) == (BreakerState.HALF_OPEN, 10)
+
+
+def test_views_are_sorted_by_name(breakers: Board) -> None:
+    breakers.count("web", ok=True)
+    breakers.count("api", ok=False)
 
     assert [view.name for view in breakers.views()] == ["api", "web"]
 
 
-# --- what callers use: permits and options, over the pure machine and Redis ---------------------------------------------
+@pytest.mark.parametrize("order", [BreakerOrder.METRICS_ONLY, BreakerOrder.DISABLED, BreakerOrder.FORCED_OPEN])
+def test_an_operators_mode_goes_before_the_state_until_it_is_taken_back(breakers: Board, order: BreakerOrder) -> None:
+    open_one(breakers)
+
+    view = breakers.operate("gateway", order, "ann", "maintenance")
+    assert (view.state.value, view.mode) == (order.value, order)
+
+    view = breakers.operate("gateway", BreakerOrder.AUTO, "ann", "over")
+    assert (view.state, view.mode, view.trips) == (BreakerState.CLOSED, BreakerOrder.AUTO, 1)
 
 
-OPTIONS = BreakerOptions(failure_threshold=2, success_threshold=2, reset_timeout=0.05, half_open_requests=2, permit_timeout=60)
+def test_a_reset_closes_at_once_and_forgets_what_was_counted(breakers: Board) -> None:
+    open_one(breakers)
+
+    view = breakers.operate("gateway", BreakerOrder.RESET, "ann", "mended by hand")
+
+    assert (view.state, view.in_a_row, view.calls, view.streak) == (BreakerState.CLOSED, 0, 0, 0)
 
 
-class Twin(Protocol):
-    """A caller's verbs on one breaker; both return the state afterwards."""
+def test_open_breakers_of_services_under_recovery_show_it_until_it_is_over(make: Make) -> None:
+    breakers = make(replace(OPTIONS, service="payments"))
+    open_one(breakers)
+    breakers.count("web", ok=True)
 
-    options: BreakerOptions
+    assert breakers.repair(["payments"], 30) == ["gateway"]
+    view = still(breakers.view("gateway"))
+    assert (view.state, view.service) == (BreakerState.REPAIRING, "payments")
+    assert view.repairing_until is not None
+    assert [view.state for view in breakers.views()] == [BreakerState.REPAIRING, BreakerState.CLOSED]
 
-    def admit(self, permit: str) -> tuple[Admission, State]: ...
-    def record(self, result: Result, permit: str = "", count: int = 1) -> State: ...
+    assert breakers.repair([], 30) == []
+    assert still(breakers.view("gateway")).state is BreakerState.OPEN
 
 
-class PureTwin:
+def test_the_mark_of_a_recovery_passes_by_itself_when_nobody_renews_it(make: Make) -> None:
+    breakers = make(OPTIONS)
+    open_one(breakers)
+    breakers.repair(["gateway"], 0.2)
+
+    eventually(lambda: still(breakers.view("gateway")).state is BreakerState.OPEN)
+
+
+# --- Redis: what callers share ------------------------------------------------------------------------------------------
+
+NEVER = replace(OPTIONS, failure_threshold=2, success_threshold=2, half_open_requests=2)
+
+
+@pytest.fixture
+def clock() -> "Clock":
+    return Clock()
+
+
+class Clock:
+    """The fleet's clock, moved by hand."""
+
     def __init__(self) -> None:
-        self.options = OPTIONS
-        self.circuit = Circuit()
+        self.now = 1_000_000.0
 
-    def admit(self, permit: str) -> tuple[Admission, State]:
-        self.circuit, admission = admit(self.circuit, self.options, time.monotonic(), permit)
-        return admission, self.circuit.state
-
-    def record(self, result: Result, permit: str = "", count: int = 1) -> State:
-        self.circuit = record(self.circuit, self.options, time.monotonic(), result, permit=permit, count=count, reason="boom")
-        return self.circuit.state
+    def __call__(self) -> float:
+        return self.now
 
 
-class RedisTwin:
-    def __init__(self, redis: Redis) -> None:
-        self.options = OPTIONS
-        self.shared = SharedCircuits(redis)
-
-    def admit(self, permit: str) -> tuple[Admission, State]:
-        snapshot, admission = self.shared.admit("gateway", self.options, permit)
-        return admission, snapshot.state
-
-    def record(self, result: Result, permit: str = "", count: int = 1) -> State:
-        return self.shared.record("gateway", self.options, result, permit=permit, count=count, reason="boom")[0].state
+@pytest.fixture
+def shared(redis_client: Redis, clock: Clock) -> SharedCircuits:
+    return SharedCircuits(redis_client, "one", clock, chance=lambda: 0.5)
 
 
-@pytest.fixture(params=["pure", "redis"])
-def twin(request: pytest.FixtureRequest) -> Twin:
-    return PureTwin() if request.param == "pure" else RedisTwin(request.getfixturevalue("redis_client"))
+def history(client: Redis) -> list[dict[str, str]]:
+    entries: Any = client.xrange(BREAKER_HISTORY)
+    return [{name.decode(): value.decode() for name, value in fields.items()} for _, fields in entries]
 
 
-def half_open(twin: Twin, *permits: str) -> None:
-    """Open it, wait for the reset timeout, and take these permits."""
-    twin.record("failed", count=2)
-    eventually(lambda: twin.admit(permits[0])[0].allowed)
-    for permit in permits[1:]:
-        assert twin.admit(permit)[0].allowed
+def moves(client: Redis) -> list[tuple[str, str]]:
+    return [(entry["from"], entry["to"]) for entry in history(client)]
 
 
-def test_closed_admits_without_a_permit(twin: Twin) -> None:
-    assert twin.admit("a") == (Admission(allowed=True), "closed")
-
-
-def test_several_failures_may_be_counted_at_once(twin: Twin) -> None:
-    assert twin.record("failed", count=2) == "open"
-
-
-def test_open_says_how_long_to_wait(twin: Twin) -> None:
-    twin.options = replace(OPTIONS, reset_timeout=60)
-    twin.record("failed", count=2)
-
-    admission, state = twin.admit("a")
-
-    assert state == "open"
-    assert not admission.allowed
-    assert 30 < admission.retry_after <= 60
-
-
-def test_half_open_hands_out_only_so_many_permits(twin: Twin) -> None:
-    half_open(twin, "a", "b")
-
-    admission, state = twin.admit("c")
-
-    assert state == "half_open"
-    assert not admission.allowed
-    assert 30 < admission.retry_after <= 60
-
-
-def test_a_permit_that_came_back_is_free_again(twin: Twin) -> None:
-    half_open(twin, "a", "b")
-
-    assert twin.record("void", "a") == "half_open"
-
-    assert twin.admit("c")[0] == Admission(allowed=True, permit="c")
-
-
-def test_a_leaked_permit_expires(twin: Twin) -> None:
-    twin.options = replace(OPTIONS, permit_timeout=0.4)
-    half_open(twin, "a", "b")
-
-    eventually(lambda: twin.admit("c")[0].allowed)
-
-
-def test_successful_probes_close_it(twin: Twin) -> None:
-    half_open(twin, "a", "b")
-
-    assert twin.record("ok", "a") == "half_open"
-    assert twin.record("ok", "b") == "closed"
-    assert twin.admit("c") == (Admission(allowed=True), "closed")
-
-
-def test_a_failed_probe_opens_it_and_takes_all_permits_away(twin: Twin) -> None:
-    half_open(twin, "a", "b")
-
-    assert twin.record("failed", "a") == "open"
-    eventually(lambda: twin.admit("x")[0].allowed)
-
-    assert twin.record("ok", "b") == "half_open"
-    assert twin.record("ok", "b") == "half_open", "a permit of the time before counts for nothing"
-
-
-@pytest.mark.parametrize("result", ["ok", "failed"])
-def test_a_call_from_before_the_opening_says_nothing_in_half_open(twin: Twin, result: Result) -> None:
-    half_open(twin, "a")
-
-    assert twin.record(result) == "half_open"
-    assert twin.record(result) == "half_open"
-
-
-def test_an_ignored_failure_is_no_success_either(twin: Twin) -> None:
-    twin.record("failed")
-    twin.record("void")
-
-    assert twin.record("failed") == "open"
-
-
-# --- only Redis ---------------------------------------------------------------------------------------------------------
-
-
-def test_probes_use_the_thresholds_that_the_callers_gave(redis_client: Redis) -> None:
-    SharedCircuits(redis_client).declare("gateway", OPTIONS)
-    breakers = RedisBreakers(redis_client)
-
-    breakers.record("gateway", ok=False)
-
-    assert breakers.record("gateway", ok=False).state is BreakerState.OPEN
-
-
-def test_every_change_of_state_is_pushed_with_the_state(redis_client: Redis) -> None:
+def test_every_change_is_pushed_and_kept_in_the_history(redis_client: Redis, shared: SharedCircuits, clock: Clock) -> None:
     listener = redis_client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
     listener.subscribe(BREAKER_CHANGED)
     eventually(lambda: redis_client.pubsub_numsub(BREAKER_CHANGED)[0][1])
-    shared, breakers = SharedCircuits(redis_client), RedisBreakers(redis_client)
 
-    shared.record("gateway", BreakerOptions(failure_threshold=1), "failed", reason="boom")
-    breakers.half_open("gateway")
-    shared.record("gateway", None, "ok", permit="probe")
-    shared.record("gateway", None, "ok", permit="probe")
+    shared.tell("gateway", replace(NEVER, service="payments"), [FAILED, FAILED])
+    clock.now += 60
+    shared.admit("gateway", replace(NEVER, service="payments"), "p")
+    shared.probed("gateway", None, "ok", "p")
+    shared.probed("gateway", None, "ok", PROBE)
 
-    messages = [json.loads(eventually(lambda: listener.get_message(timeout=0.1))["data"]) for _ in range(3)]
+    told: list[Snapshot] = []
+
+    def all_heard() -> bool:
+        message = listener.get_message(timeout=0.1)
+        told.extend([snapshot_of(message["data"])] if message else [])
+        return len(told) == 3
+
+    eventually(all_heard)
     listener.close()
-    assert [message["state"] for message in messages] == ["open", "half_open", "closed"]
-    assert [message["retry_in"] for message in messages] == [60_000, 0, 0]
-    assert [message["version"] for message in messages] == sorted(message["version"] for message in messages)
+    assert [each.circuit.state for each in told] == ["open", "half_open", "closed"]
+    assert told[0].circuit.retry_at == 1_000_060.0
+    assert [each.view.version for each in told] == sorted(each.view.version for each in told)
+    assert moves(redis_client) == [("closed", "open"), ("open", "half_open"), ("half_open", "closed")]
+    assert history(redis_client)[0] == {
+        "name": "gateway",
+        "service": "payments",
+        "at": "1000000000",
+        "from": "closed",
+        "to": "open",
+        "reason": "2 failures in a row, at last boom",
+        "trips": "1",
+        "streak": "1",
+        "by": "one",
+    }
+
+
+def test_a_ramp_that_ended_unseen_is_dated_when_it_ended(redis_client: Redis, shared: SharedCircuits, clock: Clock) -> None:
+    options = replace(NEVER, ramp=(10, 50), ramp_stage=5.0, success_threshold=1)
+    shared.tell("gateway", options, [FAILED, FAILED])
+    shared.half_open("gateway")
+    shared.probed("gateway", options, "ok", PROBE)
+
+    clock.now += 100
+    view = shared.view("gateway")
+
+    assert view is not None
+    assert view.circuit.state == "closed"
+    assert (history(redis_client)[-1]["to"], history(redis_client)[-1]["at"]) == ("closed", "1000010000")
+
+
+def test_permits_are_counted_over_all_processes(redis_client: Redis, shared: SharedCircuits, clock: Clock) -> None:
+    another = SharedCircuits(redis_client, "two", clock)
+    shared.tell("gateway", NEVER, [FAILED, FAILED])
+    clock.now += 60
+
+    assert [each.admit("gateway", NEVER, permit)[1].allowed for each, permit in ((shared, "a"), (another, "b"), (shared, "c"))] == [
+        True,
+        True,
+        False,
+    ]
+    another.probed("gateway", NEVER, "void", "b")
+    assert shared.admit("gateway", NEVER, "d")[1].permit == "d"
+    clock.now += 60
+    assert another.admit("gateway", NEVER, "e")[1].permit == "e", "a permit that never came back expires"
+
+
+def test_only_metrics_tells_once_that_it_would_have_opened(redis_client: Redis, shared: SharedCircuits) -> None:
+    shared.operate("gateway", "metrics_only", options=NEVER)
+
+    snapshot, opened = shared.tell("gateway", NEVER, [FAILED] * 5)
+
+    assert (snapshot.shown, snapshot.circuit.state, snapshot.failures, opened) == ("metrics_only", "closed", 5, False)
+    assert moves(redis_client) == [("closed", "metrics_only"), ("metrics_only", "would_open")]
+
+
+def test_a_disabled_one_counts_nothing(shared: SharedCircuits) -> None:
+    shared.operate("gateway", "disabled", options=NEVER)
+
+    assert shared.tell("gateway", NEVER, [FAILED] * 5)[0].calls == 0
+
+
+def test_votes_open_it_when_enough_processes_agree_at_once(redis_client: Redis, shared: SharedCircuits, clock: Clock) -> None:
+    options = replace(NEVER, quorum=2)
+
+    assert shared.tell("gateway", options, [FAILED] * 9)[0].circuit.state == "closed", "one process's calls open nothing"
+    assert not shared.vote("gateway", options, "one", 60, "refused")[1]
+    assert not shared.vote("gateway", options, "one", 60, "refused")[1], "it is one and the same"
+    shared.vote("gateway", options, "one", 0)
+    assert not shared.vote("gateway", options, "two", 60, "refused")[1], "the first was withdrawn"
+    clock.now += 61
+    assert not shared.vote("gateway", options, "three", 60, "refused")[1], "the second is over"
+    snapshot, opened = shared.vote("gateway", options, "four", 60, "refused")
+
+    assert opened
+    assert (snapshot.circuit.state, snapshot.circuit.reason) == ("open", "2 processes opened it, the last: refused")
+    assert not shared.vote("gateway", options, "five", 60, "refused")[1]
+
+
+def test_probes_use_the_thresholds_that_the_callers_gave(redis_client: Redis, shared: SharedCircuits) -> None:
+    shared.tell("gateway", replace(NEVER, success_threshold=1), [FAILED, FAILED])
+    breakers = RedisBreakers(redis_client)
+
+    breakers.half_open("gateway")
+
+    assert breakers.record("gateway", ok=True).state is BreakerState.CLOSED
+
+
+def test_of_two_processes_with_different_options_the_last_to_count_decides(
+    redis_client: Redis, shared: SharedCircuits, clock: Clock
+) -> None:
+    another = SharedCircuits(redis_client, "two", clock, chance=lambda: 0.5)
+    patient = replace(NEVER, failure_threshold=4, reset_timeout=10.0, window_seconds=30.0, failure_rate=1.0)
+
+    shared.tell("gateway", replace(NEVER, failure_threshold=3), [FAILED])
+    assert another.tell("gateway", patient, [FAILED, FAILED])[0].circuit.state == "closed"
+    snapshot, opened = shared.tell("gateway", replace(NEVER, failure_threshold=3), [FAILED])
+
+    assert opened
+    assert snapshot.failures == 4
+    assert snapshot.circuit.retry_at == clock.now + 60
 
 
 def test_the_version_rises_even_when_redis_lost_its_data(redis_client: Redis) -> None:
     shared = SharedCircuits(redis_client)
-    before, _ = shared.record("gateway", OPTIONS, "failed")
+    before, _ = shared.tell("gateway", NEVER, [FAILED])
     redis_client.flushdb()
 
-    after, _ = shared.record("gateway", OPTIONS, "failed")
+    after, _ = shared.tell("gateway", NEVER, [FAILED])
 
-    assert after.version > before.version
+    assert after.view.version > before.view.version
     assert after.failures == 1
 
 
-def test_only_the_call_that_opened_it_is_told_so(redis_client: Redis) -> None:
-    shared = SharedCircuits(redis_client)
-
-    told = [shared.record("gateway", OPTIONS, "failed")[1] for _ in range(4)]
-
-    assert told == [False, True, False, False]
+def test_only_the_call_that_opened_it_is_told_so(shared: SharedCircuits) -> None:
+    assert [shared.tell("gateway", NEVER, [FAILED])[1] for _ in range(4)] == [False, True, False, False]
 
 
-def test_no_name_breaks_the_announcement(redis_client: Redis) -> None:
-    snapshot, opened = SharedCircuits(redis_client).record("a.b-c_D", OPTIONS, "failed", count=9, reason='quoted "and" \\ \n odd')
+def test_scripts_that_redis_forgot_are_loaded_again(redis_client: Redis, shared: SharedCircuits) -> None:
+    shared.tell("gateway", NEVER, [FAILED])
+    redis_client.script_flush()
+
+    assert shared.tell("gateway", NEVER, [FAILED])[1]
+
+
+@pytest.mark.parametrize("name", ["history", "changed", "a.b-c_D", "gateway"])
+def test_no_name_and_no_reason_breaks_anything(redis_client: Redis, shared: SharedCircuits, name: str) -> None:
+    odd = 'quoted "and" \\ \n odd ✂ ' + "x" * 600
+
+    snapshot, opened = shared.tell(name, NEVER, [Ended("failed", 9, reason=odd)])
 
     assert opened
-    assert snapshot.reason == 'quoted "and" \\ \n odd'
-    assert redis_client.hget(BREAKER + "a.b-c_D", "state") == b"open"
+    assert snapshot.circuit.reason == f"9 failures in a row, at last {odd[:500]}"
+    assert redis_client.hget(key_of(name), "state") == b"open"
+    assert json.loads(redis_client.hget(key_of(name), "options") or "")["failure_threshold"] == 2
+    assert history(redis_client)[0]["name"] == name
+
+
+def test_a_storm_of_failures_in_a_long_window_leaves_few_batches(redis_client: Redis, shared: SharedCircuits, clock: Clock) -> None:
+    options = BreakerOptions(failure_threshold=None, failure_rate=1.0, window_seconds=3_600, minimum_requests=100_000)
+    for _ in range(50):
+        clock.now += 90
+        shared.tell("gateway", options, [Ended("failed", 10, ok_before=1)] * 3)
+
+    snapshot = shared.view("gateway")
+
+    assert snapshot is not None
+    assert 1_200 <= snapshot.calls <= 1_350
+    assert redis_client.llen(f"{key_of('gateway')}:calls") <= 10
+
+
+# --- Redis was away -----------------------------------------------------------------------------------------------------
+
+
+def opened_before(shared: SharedCircuits) -> Snapshot:
+    return shared.tell("gateway", NEVER, [FAILED, FAILED])[0]
+
+
+def test_what_redis_lost_is_restored_once_and_is_no_new_opening(redis_client: Redis, shared: SharedCircuits, clock: Clock) -> None:
+    heard = opened_before(shared)
+    redis_client.flushdb()
+
+    first, opened = shared.merge("gateway", NEVER, heard, 42.0, None)
+    second, opened_again = shared.merge("gateway", NEVER, heard, 40.0, None)
+
+    assert not opened
+    assert not opened_again
+    assert first.circuit == second.circuit
+    assert (first.circuit.state, first.circuit.trips, first.circuit.reason) == ("open", 1, heard.circuit.reason)
+    assert first.circuit.retry_at == clock.now + 42
+    assert history(redis_client) == []
+    clock.now += 50
+    shared.admit("gateway", NEVER, "p")
+    shared.operate("gateway", "reset")
+    assert shared.merge("gateway", NEVER, heard, 1.0, None)[0].circuit.state == "closed", "whoever comes late opens nothing"
+
+
+def test_a_breaker_restored_by_nobody_who_knew_it_open_is_restored_by_the_first_who_did(
+    redis_client: Redis, shared: SharedCircuits
+) -> None:
+    heard = opened_before(shared)
+    redis_client.flushdb()
+    shared.declare("gateway", NEVER)
+
+    assert shared.merge("gateway", NEVER, heard, 42.0, None)[0].circuit.state == "open"
+
+
+def test_an_opening_alone_opens_the_fleet_once(redis_client: Redis, shared: SharedCircuits) -> None:
+    heard = shared.declare("gateway", NEVER)
+    alone = Ended("failed", 2, reason="boom", tripped="2 failures in a row, at last boom")
+
+    first, opened = shared.merge("gateway", NEVER, heard, 0, alone)
+    second, opened_again = shared.merge("gateway", NEVER, heard, 0, alone)
+
+    assert (opened, opened_again) == (True, False)
+    assert (first.circuit.trips, second.circuit.trips) == (1, 1)
+    assert moves(redis_client) == [("closed", "open")]
+    shared.operate("gateway", "reset")
+    late = shared.merge("gateway", NEVER, heard, 0, alone)[0].circuit
+    assert (late.state, late.trips) == ("closed", 1), "its failures were of the opening that is over"
+
+
+def test_failures_that_the_fleet_did_not_hear_of_arrive(shared: SharedCircuits) -> None:
+    heard = shared.tell("gateway", NEVER, [FAILED])[0]
+
+    snapshot, opened = shared.merge("gateway", NEVER, heard, 0, Ended("failed", 1, reason="boom"))
+
+    assert opened
+    assert snapshot.failures == 2
+
+
+def test_an_older_copy_that_was_promoted_learns_what_it_missed(redis_client: Redis, shared: SharedCircuits) -> None:
+    shared.tell("gateway", NEVER, [FAILED])
+    copy: Any = redis_client.dump(key_of("gateway"))
+    heard = shared.tell("gateway", NEVER, [FAILED])[0]
+    redis_client.restore(key_of("gateway"), 0, copy, replace=True)
+    redis_client.delete(BREAKER_HISTORY)
+
+    snapshot, opened = shared.merge("gateway", NEVER, heard, 30.0, None)
+
+    assert not opened
+    assert (snapshot.circuit.state, snapshot.circuit.trips) == ("open", 1)
+    assert snapshot.view.version > heard.view.version
+
+
+def test_an_operators_mode_outlives_the_loss_of_redis_and_the_newest_one_holds(
+    redis_client: Redis, shared: SharedCircuits, clock: Clock
+) -> None:
+    shared.declare("gateway", NEVER)
+    heard = shared.operate("gateway", "forced_open", by="ann")
+    redis_client.flushdb()
+
+    assert shared.merge("gateway", NEVER, heard, 0, None)[0].shown == "forced_open"
+    clock.now += 1
+    shared.operate("gateway", "auto", by="ann")
+    assert shared.merge("gateway", NEVER, heard, 0, None)[0].shown == "closed"
 
 
 def test_a_dead_redis_is_said_to_be_unavailable() -> None:
@@ -302,6 +504,8 @@ def test_a_dead_redis_is_said_to_be_unavailable() -> None:
             breakers.views,
             lambda: breakers.half_open("x"),
             lambda: breakers.record("x", ok=True),
+            lambda: breakers.operate("x", BreakerOrder.RESET, "ann", ""),
+            lambda: breakers.repair(["x"], 1),
         ]
         for call in calls:
             with pytest.raises(StoreUnavailable, match="Redis did not"):

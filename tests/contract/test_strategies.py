@@ -90,7 +90,7 @@ class Cases:
         return self._case(declare(remedies={"backup_fallback": STANDBY}), "backup_fallback", Action.REVERT)
 
     def circuit_reset(self) -> Case:
-        self._bench.breakers.record("shop", ok=False)
+        self._bench.breakers.count("shop", ok=False)
         return self._case(declare(remedies={"circuit_reset": {"interval": 0.01}}), "circuit_reset")
 
     def _case(self, service: ServiceDeclaration, strategy: str, action: Action = Action.APPLY) -> Case:

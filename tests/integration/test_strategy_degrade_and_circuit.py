@@ -9,11 +9,12 @@ import redis
 from pydantic import ValidationError
 
 from recovery.breaker import BreakerOptions, RedisBreakers
+from recovery.breaker.fleet import Ended
 from recovery.breaker.shared import SharedCircuits
 from recovery.config.fleet import ServiceDeclaration
 from recovery.degrade import RedisDegradations
 from recovery.errors import StepFailed
-from recovery.models import Action, BreakerState, Category, Level, Outcome
+from recovery.models import Action, BreakerOrder, BreakerState, Category, Level, Outcome
 from recovery.ports import Finding
 from strategies import STRATEGIES
 from strategies.circuit_reset import CircuitResetOptions
@@ -82,9 +83,10 @@ def gateway(**options: object) -> ServiceDeclaration:
     return declare("gateway", remedies={"circuit_reset": {"interval": 0.01, **options}})  # type: ignore[dict-item]
 
 
-def trip(client: "redis.Redis", name: str = "gateway", successes: int = 2) -> None:
+def trip(client: "redis.Redis", name: str = "gateway", successes: int = 2, ramp: tuple[int, ...] = ()) -> None:
     """Open a breaker as a caller does."""
-    SharedCircuits(client).record(name, BreakerOptions(failure_threshold=1, success_threshold=successes), "failed", reason="refused")
+    options = BreakerOptions(failure_threshold=1, success_threshold=successes, ramp=ramp)
+    SharedCircuits(client).tell(name, options, [Ended("failed", reason="refused")])
 
 
 def test_a_breaker_closes_after_as_many_good_probes_as_it_asks_for(bench: Bench, redis_client: redis.Redis) -> None:
@@ -198,3 +200,26 @@ def test_without_a_check_there_is_nothing_to_probe_with() -> None:
 def test_a_reset_that_makes_no_sense_is_refused(options: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         CircuitResetOptions.model_validate(options)
+
+
+def test_a_breaker_with_a_ramp_is_left_to_it_after_good_probes(bench: Bench, redis_client: redis.Redis) -> None:
+    trip(redis_client, ramp=(10, 50))
+
+    results = bench.steps(gateway(), "circuit_reset").run()
+
+    assert results["close"]["state"] == "half_open"
+    view = bench.breakers.view("gateway")
+    assert view is not None
+    assert view.percent == 10
+
+
+def test_a_breaker_that_an_operator_holds_open_is_left_alone(bench: Bench, redis_client: redis.Redis) -> None:
+    trip(redis_client)
+    bench.breakers.operate("gateway", BreakerOrder.FORCED_OPEN, "ann", "a leak")
+
+    with pytest.raises(StepFailed, match="breaker 'gateway' is held open by an operator; `recovery breakers auto gateway` gives it free"):
+        bench.steps(gateway(), "circuit_reset").run()
+
+    view = bench.breakers.view("gateway")
+    assert view is not None
+    assert view.state is BreakerState.FORCED_OPEN

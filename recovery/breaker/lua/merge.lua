@@ -26,9 +26,12 @@ end
 if mode_at and mode_at > (circuit.mode_at or 0) then circuit.mode, circuit.mode_at, circuit.push = ARGV[14], mode_at, true end
 if circuit.push then circuit.shown = shown(now) end -- the history has all this from before
 
-if ARGV[7] ~= '' and circuit.state == 'closed' and circuit.trips <= trips and mode_in_force() == 'auto' and chosen.quorum == 1 then
-  open(ARGV[7]) -- else the fleet had this opening from another process
-  return answer(1)
+if ARGV[7] ~= '' then
+  if circuit.trips > trips then return answer(0) end -- the fleet had this opening, and these failures, from another process
+  if circuit.state == 'closed' and mode_in_force() == 'auto' and chosen.quorum == 1 then
+    open(ARGV[7])
+    return answer(1)
+  end
 end
 circuit.dirty = circuit.dirty or not circuit.known
 return answer(take(16, ARGV[6]))
