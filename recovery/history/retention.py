@@ -7,7 +7,19 @@ from typing import Any
 from sqlalchemy import Select, Table, delete, exists, func, or_, select
 
 from recovery.store.refusals import ACTION
-from recovery.store.schema import IS_CLOSED, audit, bases, decisions, events, failures, mitigations, recoveries, samples, silences
+from recovery.store.schema import (
+    IS_CLOSED,
+    audit,
+    bases,
+    breaker_changes,
+    decisions,
+    events,
+    failures,
+    mitigations,
+    recoveries,
+    samples,
+    silences,
+)
 from recovery.store.sql.room import Room
 
 BATCH = 500
@@ -26,6 +38,7 @@ class Pruned:
     events: int = 0
     bases: int = 0
     silences: int = 0
+    breaker_changes: int = 0
     refused: int = 0
     """Rows of the audit trail about refused reports. What people did stays in it for good."""
 
@@ -55,6 +68,7 @@ class Retention(Room):
             events=self._delete(events, select(events.c.id).where(events.c.at < history_before, ~heard), batch),
             bases=self._delete(bases, select(bases.c.id).where(bases.c.at < history_before), batch),
             silences=self._delete(silences, select(silences.c.id).where(ended), batch),
+            breaker_changes=self._delete(breaker_changes, select(breaker_changes.c.id).where(breaker_changes.c.at < history_before), batch),
             refused=self._delete(audit, refused, batch),
         )
 

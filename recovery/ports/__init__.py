@@ -7,11 +7,12 @@ from recovery.ports.fleetwide import Breakers, Cooldowns, Degradations, Endpoint
 from recovery.ports.intake import Accepted, Intake, Refusal, Report
 from recovery.ports.policy import Leadership, PolicyStore
 from recovery.ports.remedies import AttemptContext, Driver, DriverKind, Retry, StepWork, Strategy, Undo
-from recovery.ports.store import HealthStore, LeaseStore, RecoveryStore, Store
+from recovery.ports.store import BreakerHistory, HealthStore, LeaseStore, RecoveryStore, Store
 
 __all__ = [
     "Accepted",
     "AttemptContext",
+    "BreakerHistory",
     "Breakers",
     "Check",
     "CheckKind",

@@ -10,6 +10,7 @@ from recovery.models import (
     Approval,
     Attempt,
     Basis,
+    BreakerChange,
     CheckState,
     Decision,
     Event,
@@ -270,5 +271,20 @@ class HealthStore(Protocol):
         ...
 
 
-class Store(LeaseStore, Leadership, RecoveryStore, PolicyStore, HealthStore, Protocol):
+class BreakerHistory(Protocol):
+    """What circuit breakers showed, and when."""
+
+    def record_changes(self, changes: Sequence[BreakerChange]) -> int:
+        """Store changes, each with its event `circuit:...` if it has one; those known by stream id and name are passed over.
+
+        Returns how many were new.
+        """
+        ...
+
+    def breaker_changes(self, breaker: str, limit: int) -> list[BreakerChange]:
+        """Return the newest changes of one breaker, newest first."""
+        ...
+
+
+class Store(LeaseStore, Leadership, RecoveryStore, PolicyStore, HealthStore, BreakerHistory, Protocol):
     """The whole of it, as one object."""

@@ -13,10 +13,14 @@ from recovery.models import (
     Approval,
     Attempt,
     AttemptState,
+    BreakerChange,
+    BreakerState,
     CheckState,
     Choice,
     Decision,
+    Event,
     Failure,
+    JsonObject,
     Kind,
     Lease,
     Recovery,
@@ -206,3 +210,17 @@ def seen_service(row: ServiceState | None, state: ServiceState, now: datetime | 
 def sweep_is_due(last: datetime, now: datetime, interval: float) -> bool:
     """Say whether a sweep that last began at `last` may begin again; a clock that was set back does not stop it."""
     return (now - last).total_seconds() >= interval / 2 or ahead(last, now)
+
+
+_OPEN = frozenset({BreakerState.OPEN.value, BreakerState.REPAIRING.value, BreakerState.FORCED_OPEN.value})
+
+
+def event_of(change: BreakerChange) -> list[Event]:
+    """Return the event of a breaker's change: `circuit:open`, `circuit:half-open`, `circuit:closed`; none for what is no such step."""
+    if change.after in _OPEN:
+        word = "" if change.before in _OPEN else "open"
+    else:
+        word = {"half_open": "half-open", "closed": "closed"}.get(change.after, "")
+    data: JsonObject = {"breaker": change.breaker, "before": change.before, "after": change.after, "reason": change.reason}
+    data |= {"trips": change.trips, "by": change.by}
+    return [Event(f"circuit:{word}", change.at, change.service or change.breaker, data=data)] if word else []

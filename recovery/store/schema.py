@@ -344,6 +344,26 @@ bases = Table(
     Index("ix_bases_at", "at"),
 )
 
+breaker_changes = Table(
+    "breaker_changes",
+    metadata,
+    _serial(),
+    Column("stream_id", String(40), nullable=False),
+    Column("breaker", NAME, nullable=False),
+    Column("service", NAME, nullable=False),
+    Column("at", Utc, nullable=False),
+    Column("before", String(32), nullable=False),
+    Column("after", String(32), nullable=False),
+    Column("reason", Prose, nullable=False),
+    Column("trips", Integer, nullable=False),
+    Column("streak", Integer, nullable=False),
+    Column("by", Prose, nullable=False),
+    Index("uq_breaker_changes_stream_id_breaker", "stream_id", "breaker", unique=True),
+    Index("ix_breaker_changes_breaker_at", "breaker", "at"),
+    Index("ix_breaker_changes_at", "at"),
+)
+"""What circuit breakers showed; an entry of the stream that is read a second time, after a crash, finds its row."""
+
 pulses = Table(
     "pulses",
     metadata,

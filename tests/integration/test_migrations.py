@@ -25,6 +25,7 @@ from recovery.models import (
     Approval,
     Attempt,
     Basis,
+    BreakerChange,
     CheckState,
     Decision,
     Event,
@@ -191,6 +192,7 @@ def test_a_path_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
         (Silence, schema.silences),
         (Approval, schema.approvals),
         (Basis, schema.bases),
+        (BreakerChange, schema.breaker_changes),
         (Pulse, schema.pulses),
     ],
 )

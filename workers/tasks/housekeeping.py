@@ -9,6 +9,7 @@ from celery.utils.log import get_task_logger
 from recovery.errors import RecoveryError, StoreUnavailable, StoreUnprepared
 from recovery.models import JsonObject, utcnow
 from workers.celery import app
+from workers.circuits import mark_repairs
 from workers.dispatch import obey
 from workers.processes import prepare_database
 from workers.wiring import platform
@@ -28,6 +29,7 @@ def tick(self: Task) -> None:
         logger.warning("nothing can be recovered now: %s", error.message)
     else:
         _note_tick(str(self.request.origin or "").removeprefix("gen"))  # Celery calls the process 1234 of a host gen1234@host
+        _mark_repairs()
 
 
 def _note_tick(beat: str) -> None:
@@ -38,6 +40,16 @@ def _note_tick(beat: str) -> None:
         logger.warning("the tick cannot be noted: %s", error.message)
     except Exception:
         logger.exception("the tick cannot be noted")
+
+
+def _mark_repairs() -> None:
+    """Let callers see which breakers belong to a service that is being recovered; what goes wrong with that does not fail the tick."""
+    try:
+        mark_repairs(platform().breakers, platform().store)
+    except RecoveryError as error:
+        logger.debug("breakers are not marked as under recovery: %s", error.message)
+    except Exception:
+        logger.exception("breakers are not marked as under recovery")
 
 
 @app.task(name="maintenance.prune", acks_late=False, retry_on_worker_lost=False)  # type: ignore[untyped-decorator]

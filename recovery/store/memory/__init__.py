@@ -1,5 +1,6 @@
 """The stores without a server: same contract, one process, gone when it ends. For tests, docs and dry runs."""
 
+from recovery.store.memory.breakers import MemoryBreakerHistory
 from recovery.store.memory.cooldowns import MemoryCooldowns, MemoryHeartbeats
 from recovery.store.memory.health import MemoryHealth
 from recovery.store.memory.leadership import MemoryLeadership
@@ -11,7 +12,7 @@ from recovery.store.memory.tables import Tables
 __all__ = ["MemoryCooldowns", "MemoryHeartbeats", "MemoryStore"]
 
 
-class MemoryStore(MemoryRecoveries, MemoryLeases, MemoryLeadership, MemoryHealth, MemoryPolicy):
+class MemoryStore(MemoryRecoveries, MemoryLeases, MemoryLeadership, MemoryHealth, MemoryPolicy, MemoryBreakerHistory):
     """Keep everything in dictionaries behind one lock; implements `ports.Store`."""
 
     def __init__(self) -> None:

@@ -8,6 +8,7 @@ from recovery.models import (
     Approval,
     Attempt,
     Basis,
+    BreakerChange,
     CheckState,
     Decision,
     Event,
@@ -86,6 +87,7 @@ class Tables:
     silences: dict[str, Silence] = field(default_factory=dict)
     approvals: dict[str, Approval] = field(default_factory=dict)
     bases: list[Basis] = field(default_factory=list)
+    breaker_changes: list[BreakerChange] = field(default_factory=list)
     pulses: dict[str, Pulse] = field(default_factory=dict)
     audits: list[AuditRow] = field(default_factory=list)
 

@@ -3,6 +3,7 @@
 from sqlalchemy import Engine
 
 from recovery.store.engine import open_engine
+from recovery.store.sql.breakers import SqlBreakers
 from recovery.store.sql.health import SqlHealth
 from recovery.store.sql.intake import SqlIntake
 from recovery.store.sql.journal import SqlJournal
@@ -17,7 +18,9 @@ from recovery.store.sql.recoveries import SqlRecoveries
 __all__ = ["SqlStore"]
 
 
-class SqlStore(SqlIntake, SqlLoad, SqlPolicy, SqlRecoveries, SqlJournal, SqlMitigations, SqlLedger, SqlLeases, SqlLeadership, SqlHealth):
+class SqlStore(
+    SqlIntake, SqlLoad, SqlPolicy, SqlRecoveries, SqlJournal, SqlMitigations, SqlLedger, SqlLeases, SqlLeadership, SqlHealth, SqlBreakers
+):
     """Keep everything in one database; implements `ports.Store`. Every method may raise `StoreUnavailable`.
 
     Args:
