@@ -74,6 +74,7 @@ def parse(
     platform = reader.platform(filled)
     services = reader.services(filled)
     maintenance = reader.maintenance(filled, services)
+    degrading = reader.degradation(filled, services)
     check_plans(services, {name: kinds.refuses.get(name, lambda *_: None) for name in kinds.strategies}, report)
     report.raise_errors()
     check_mentions(services, kinds.strategies, report)
@@ -82,4 +83,13 @@ def parse(
     if not services:
         report.warn((), "declares no service, so nothing is watched")
     version = hashlib.sha256(text.encode()).hexdigest()[:12]
-    return Loaded(Fleet(version=version, platform=platform, services=services, maintenance=maintenance), report.warning_lines())
+    fleet = Fleet(
+        version=version,
+        platform=platform,
+        services=services,
+        maintenance=maintenance,
+        features=degrading.features,
+        capabilities=degrading.capabilities,
+        degradation=degrading.rules,
+    )
+    return Loaded(fleet, report.warning_lines())

@@ -1,10 +1,11 @@
 """Walk over the tables of `recovery.toml` and build the declarations, one method per level."""
 
 from collections.abc import Mapping
-from typing import cast
+from typing import NamedTuple, TypeVar, cast
 
 from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
 
+from recovery.config.degradation import CapabilityDeclaration, DegradationRule, FeatureDeclaration
 from recovery.config.fleet import CheckDeclaration, DriverDeclaration, MaintenanceDeclaration, PlatformDeclaration, ServiceDeclaration
 from recovery.config.kinds import Kinds
 from recovery.config.locate import Where
@@ -15,7 +16,7 @@ from recovery.config.words import NAME_RULE
 from recovery.errors import listing, nearest
 from recovery.models import JsonObject, ServiceName
 
-TABLES = {"maintenance", "platform", "services"}
+TABLES = {"capabilities", "degradation", "features", "maintenance", "platform", "services"}
 COMMON_KEYS = keys_of(CheckDeclaration) - {"options"}
 SERVICE_KEYS = keys_of(ServiceDeclaration) - {"name"}
 DEFAULT_TIMEOUT = 5.0
@@ -23,6 +24,17 @@ DEFAULT_TIMEOUT = 5.0
 DEFAULT_INTERVAL = 60.0
 """Seconds, for kinds of check that name none."""
 NAME = TypeAdapter[str](ServiceName)
+
+
+D = TypeVar("D", FeatureDeclaration, CapabilityDeclaration)
+
+
+class Degrading(NamedTuple):
+    """What can be done without, and when it is by itself."""
+
+    features: dict[str, FeatureDeclaration]
+    capabilities: dict[str, CapabilityDeclaration]
+    rules: tuple[DegradationRule, ...]
 
 
 class Reader:
@@ -69,6 +81,45 @@ class Reader:
                 windows[window.name] = window
                 check_services(window.services, (*where, "services"), services, self.report)
         return tuple(windows.values())
+
+    def degradation(self, tree: JsonObject, services: Mapping[str, ServiceDeclaration]) -> Degrading:
+        """Return the features, capabilities and rules that could be read."""
+        return Degrading(
+            self._named("features", FeatureDeclaration, tree, services),
+            self._named("capabilities", CapabilityDeclaration, tree, services),
+            self._rules(tree, services),
+        )
+
+    def _named(self, kind: str, model: type[D], tree: JsonObject, services: Mapping[str, ServiceDeclaration]) -> dict[str, D]:
+        built: dict[str, D] = {}
+        for name, item in self._table(tree.get(kind, {}), (kind,)).items():
+            where: Where = (kind, name)
+            self._name(name, where)
+            if declared := validate(model, self._table(item, where), where, self.text):
+                built[name] = declared
+                self._check_service(declared.service, where, services)
+        return built
+
+    def _rules(self, tree: JsonObject, services: Mapping[str, ServiceDeclaration]) -> tuple[DegradationRule, ...]:
+        tables = tree.get("degradation", [])
+        if not isinstance(tables, list):
+            self.report.error(("degradation",), "must be a list of tables: write [[degradation]] with two brackets")
+            return ()
+        rules: dict[str, DegradationRule] = {}
+        for position, item in enumerate(tables):
+            where: Where = ("degradation", position)
+            rule = validate(DegradationRule, self._table(item, where), where, self.text)
+            if rule and rule.name in rules:
+                self.report.error((*where, "name"), f"a second rule is named '{rule.name}'")
+            if rule:
+                rules[rule.name] = rule
+                self._check_service(rule.service, where, services)
+        return tuple(rules.values())
+
+    def _check_service(self, name: str | None, where: Where, services: Mapping[str, ServiceDeclaration]) -> None:
+        if name is not None and name not in services:
+            said = f"no service is called '{name}'{nearest(name, services)} (declared: {listing(services)})"
+            self.report.error((*where, "service"), said)
 
     def _service(self, name: str, value: JsonValue) -> ServiceDeclaration | None:
         where: Where = ("services", name)

@@ -176,8 +176,11 @@ def test_a_reference_may_stand_for_a_number() -> None:
         ("a = 1\nb = = 2", "2: not valid TOML: invalid value (column 5)"),
         ("[services.a]\n[services.a]", "2: not valid TOML: the table [services.a] is declared twice (column 12)"),
         ("[platform]\nlease = 1\nlease = 2\n", "3: not valid TOML: a key is set twice (column 10)"),
-        ("[service.a]", "1: service: unknown table or key, did you mean 'services'? (known: maintenance, platform, services)"),
-        ("version = '1'", "1: version: unknown table or key (known: maintenance, platform, services)"),
+        (
+            "[service.a]",
+            "1: service: unknown table or key, did you mean 'services'? (known: capabilities, degradation, features, maintenance, platform, services)",
+        ),
+        ("x = '1'", "1: x: unknown table or key (known: capabilities, degradation, features, maintenance, platform, services)"),
         ("[platform]\ncooldwn = 3", "2: platform.cooldwn: unknown key, did you mean 'cooldown'?"),
         ("platform = 3", "1: platform: must be a table"),
         ("services = []", "1: services: must be a table"),
