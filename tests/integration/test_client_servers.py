@@ -1,5 +1,6 @@
 """The client in servers that fork: gunicorn with and without `--preload`, and uvicorn's workers. Each reports, also its last words."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -126,7 +127,8 @@ def serving(folder: Path, kind: str, reports: str) -> Iterator[Site]:
             children = psutil.Process(site.process.pid).children(recursive=True)
             site.process.kill()
             for child in children:
-                child.kill()
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
         site.process.wait()
 
 
