@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from recovery.config.degradation import CapabilityDeclaration, FeatureDeclaration
+from recovery.degrade.keys import SYSTEM
 from recovery.models import Level
 
-SYSTEM = "*"
-"""In place of a service: the whole system."""
+__all__ = ["LEVELS", "SYSTEM", "limits", "switched_off", "worst"]
 
 LEVELS = tuple(Level)
 """From mild to severe."""

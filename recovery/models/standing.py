@@ -1,7 +1,7 @@
 """What stays in place after a remedy: mitigations, degradations, switched endpoints and breakers."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from recovery.models.words import BreakerOrder, BreakerState, Level
 
@@ -20,19 +20,34 @@ class Mitigation:
 
 @dataclass(frozen=True, slots=True)
 class Degradation:
-    """What a service does without for a while; services read it through the client's flags."""
+    """What a service, or the whole system, does without for a while; services read it through the client's flags."""
 
     service: str
+    """A declared service, or `*` for the whole system."""
     level: Level
     since: datetime
     until: datetime
-    """It ends by itself then, also when nobody is left to end it."""
+    """It ends by itself then, also when nobody is left to end it: at once, or by its ramp."""
     features_off: tuple[str, ...] = ()
     capabilities: dict[str, int] = field(default_factory=dict)
     """Capability name -> percentage left, 0 to 100."""
     reason: str = ""
     recovery_id: str = ""
     fence: int = 0
+    """Compared within a layer: an older one neither replaces nor ends a newer one."""
+    layer: str = "recovery"
+    """Who put it there: `recovery`, `throttle`, `quarantine` (strategies), `manual` (people) or `rule:<name>`. Layers add up."""
+    ramp: tuple[int, ...] = ()
+    """Percentages of callers, rising, each 1 to 99, who are let back in turn from `until` on; none: all at once."""
+    ramp_stage: float = 30.0
+    """Seconds that each of them lasts."""
+    by: str = ""
+    """The person, rule or strategy behind it."""
+
+    @property
+    def gone_at(self) -> datetime:
+        """Return when nothing is left of it."""
+        return self.until + len(self.ramp) * timedelta(seconds=self.ramp_stage)
 
 
 @dataclass(frozen=True, slots=True)
