@@ -85,12 +85,15 @@ def die_with_parent() -> None:
 class ValkeyServer:
     """A real Valkey on a unix socket in `home`, without persistence; can be killed, frozen and started again.
 
+    `arguments` are options of the server that go before these, such as a `--port`.
+
     Start it from the main thread: on Linux it dies with the thread that started it.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *arguments: str) -> None:
         self.home = home
         self.socket = home / "v.sock"
+        self._arguments = arguments
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -108,6 +111,7 @@ class ValkeyServer:
         self.socket.unlink(missing_ok=True)
         command = [str(get_binary_path()), "--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700"]
         command += ["--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction", "--dir", str(self.home)]
+        command += self._arguments
         with (self.home / "valkey.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command,

@@ -69,7 +69,7 @@ class FleetLink:
         self._shared: SharedCircuits | None = None
         self._hearing = Lock()
         self._teller.renew()
-        self._said_away = False
+        self._said_away = self._closed = False
         for linked in self._linked.values():
             linked.asked = False
             linked.breaker.renew()
@@ -123,6 +123,7 @@ class FleetLink:
     def close(self, timeout: float) -> None:
         """Report what waits, for at most `timeout` seconds, and end the thread."""
         self._teller.close(timeout)
+        self._closed = True
 
     # --- Listener: called by the watch ---
 
@@ -158,7 +159,7 @@ class FleetLink:
         if was_there:
             for linked in list(self._linked.values()):
                 linked.breaker.went_alone()
-        if self._linked and not self._said_away:
+        if self._linked and not self._said_away and not self._closed:
             self._said_away = True
             log.warning("Redis does not answer (%s): breakers go on with what this process sees alone", type(error).__name__)
 

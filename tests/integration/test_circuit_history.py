@@ -65,7 +65,7 @@ def test_changes_reach_the_store_and_are_acknowledged(redis_client: Redis) -> No
     newest, first = store.breaker_changes("gateway", 10)
     assert (first.before, first.after, first.service, first.by, first.trips) == ("closed", "open", "payments", "host:1", 1)
     assert (newest.before, newest.after, newest.by) == ("open", "half_open", "platform")
-    assert redis_client.xpending(BREAKER_HISTORY, "history")["pending"] == 0  # type: ignore[index]
+    assert redis_client.xpending(BREAKER_HISTORY, "history")["pending"] == 0
     assert redis_client.xlen(BREAKER_HISTORY) == 2, "others may read the stream, too"
 
 
@@ -82,7 +82,7 @@ def test_a_crash_around_the_commit_loses_nothing_and_doubles_nothing(redis_clien
     thread = threading.Thread(target=CircuitHistory(redis_client, store, "dead").run, args=[stop])
     thread.start()
     try:
-        eventually(lambda: redis_client.xpending(BREAKER_HISTORY, "history")["pending"] == 0)  # type: ignore[index]
+        eventually(lambda: redis_client.xpending(BREAKER_HISTORY, "history")["pending"] == 0)
     finally:
         stop.set()
         thread.join(30)
