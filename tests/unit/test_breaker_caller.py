@@ -1,52 +1,26 @@
-"""One process's breaker: what it lets through, what it counts, and what it takes over from the fleet."""
+"""One process's breaker: what it lets through, what it counts, and what every way of using it has in common."""
 
 import asyncio
+import contextlib
 import os
+import pickle
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from recovery.breaker import Breaker, BreakerOptions
-from recovery.breaker.circuit import Admission, Result
-from recovery.breaker.shared import Snapshot
+from recovery.breaker.caller import BreakerStats
+from recovery.breaker.changes import Change
 from recovery.errors import CircuitOpen
+from tests.breakers import Chance, Clock, look
 
-OPTIONS = BreakerOptions(failure_threshold=2, success_threshold=1, reset_timeout=10.0, half_open_requests=1, ignore=(KeyError,))
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class RecordingFleet:
-    """Hears everything; answers what it was told to."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[Result, str]] = []
-        self.answer: Admission | None = None
-        self.asked = 0
-
-    def admit(self, breaker: Breaker, permit: str) -> Admission | None:
-        self.asked += 1
-        return self.answer
-
-    def tell(self, breaker: Breaker, result: Result, permit: str, reason: str) -> None:
-        self.told.append((result, permit))
+OPTIONS = BreakerOptions(failure_threshold=2, success_threshold=1, reset_timeout=10.0, half_open_requests=1, jitter=0, ignore=(KeyError,))
 
 
 def boom() -> None:
     raise ValueError("boom")
-
-
-async def boom_later() -> None:
-    await asyncio.sleep(0)
-    boom()
 
 
 def by_call(breaker: Breaker, function: Callable[[], object]) -> None:
@@ -90,14 +64,22 @@ every_way = pytest.mark.parametrize("way", [by_call, by_with, by_decorator, by_a
 
 
 def trip(breaker: Breaker, way: Way = by_call) -> None:
-    for _ in range(breaker.options.failure_threshold):
+    for _ in range(breaker.options.failure_threshold or 0):
         with pytest.raises(ValueError, match="boom"):
             way(breaker, boom)
 
 
+def is_refused(breaker: Breaker) -> bool:
+    try:
+        breaker.call(lambda: None)
+    except CircuitOpen:
+        return True
+    return False
+
+
 @every_way
 def test_failures_in_a_row_open_it_and_calls_are_refused(way: Way) -> None:
-    breaker = Breaker("gateway", OPTIONS)
+    breaker = Breaker("gateway", OPTIONS, clock=Clock())
     trip(breaker, way)
     made = []
 
@@ -105,8 +87,8 @@ def test_failures_in_a_row_open_it_and_calls_are_refused(way: Way) -> None:
         way(breaker, lambda: made.append(1))
 
     assert made == []
-    assert 9 < refused.value.retry_after <= 10
-    assert "Circuit 'gateway' is open after: ValueError: boom" in str(refused.value)
+    assert refused.value.retry_after == 10
+    assert str(refused.value) == ("Circuit 'gateway' is open after: 2 failures in a row, at last ValueError: boom; try again in 10.0 s.")
 
 
 @every_way
@@ -118,7 +100,8 @@ def test_a_probe_after_the_reset_timeout_closes_it(way: Way) -> None:
 
     way(breaker, lambda: None)
 
-    assert breaker.state == "closed"
+    assert look(breaker) == "closed"
+    assert breaker.stats() == BreakerStats(calls=3, failures=2, slow=0, rejected=0, trips=1)
 
 
 @every_way
@@ -129,11 +112,11 @@ def test_an_ignored_exception_counts_neither_way(way: Way) -> None:
 
     with pytest.raises(KeyError):
         way(breaker, lambda: os.environ["NO_SUCH_VARIABLE_ANYWHERE"])
-    assert breaker.circuit.failures == 1
+    assert breaker.stats().calls == 1
 
     with pytest.raises(ValueError, match="boom"):
         way(breaker, boom)
-    assert breaker.state == "open"
+    assert look(breaker) == "open"
 
 
 @every_way
@@ -150,20 +133,149 @@ def test_a_cancelled_probe_gives_its_permit_back(way: Way) -> None:
         way(breaker, cancelled)
     way(breaker, lambda: None)
 
-    assert breaker.state == "closed"
+    assert look(breaker) == "closed"
+
+
+@every_way
+def test_slow_calls_open_it(way: Way) -> None:
+    clock = Clock()
+    options = BreakerOptions(slow_call_duration=2, slow_call_rate=0.5, minimum_requests=4, window_calls=4)
+    breaker = Breaker("gateway", options, clock=clock)
+
+    def take(seconds: float) -> None:
+        clock.now += seconds
+
+    for seconds in (1.9, 2.0, 0.1, 5.0):
+        way(breaker, lambda seconds=seconds: take(seconds))  # type: ignore[misc]
+
+    assert look(breaker) == "open"
+    assert breaker.stats().slow == 2
+    assert breaker.circuit.reason == "2 of 4 calls took 2 s or longer"
+
+
+@pytest.mark.parametrize("way", [by_call, by_decorator, by_acall, by_async_decorator])
+def test_a_returned_value_may_be_a_failure(way: Way) -> None:
+    breaker = Breaker("gateway", BreakerOptions(failure_threshold=2, record_result=lambda status: status == 503))
+
+    way(breaker, lambda: 503)
+    way(breaker, lambda: 200)
+    way(breaker, lambda: 503)
+    way(breaker, lambda: 503)
+
+    assert breaker.circuit.reason == "2 failures in a row, at last returned 503"
+
+
+def test_exceptions_are_picked_by_class_or_by_a_function() -> None:
+    def server_error(error: Exception) -> bool:
+        return "50" in str(error)
+
+    breaker = Breaker("gateway", BreakerOptions(failure_threshold=1, record=server_error, ignore=lambda error: "429" in str(error)))
+
+    for status in ("429", "404"):
+        with pytest.raises(OSError, match=status), breaker:
+            raise OSError(status)
+    assert look(breaker) == "closed"
+    assert breaker.stats().calls == 1, "404 is an answer, 429 says nothing"
+
+    with pytest.raises(OSError, match="503"), breaker:
+        raise OSError("503")
+    assert look(breaker) == "open"
+
+
+def test_a_predicate_that_fails_breaks_no_call(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(_: object) -> bool:
+        raise ZeroDivisionError
+
+    breaker = Breaker("gateway", BreakerOptions(failure_threshold=1, record=broken, record_result=broken))
+
+    assert breaker.call(lambda: "fine") == "fine"
+    with pytest.raises(ValueError, match="boom"):
+        breaker.call(boom)
+
+    assert look(breaker) == "open", "in doubt an exception is a failure and a result is none"
+    assert len(caplog.records) == 2
 
 
 def test_results_arguments_and_names_pass_through() -> None:
     breaker = Breaker("gateway", OPTIONS)
 
-    @breaker
-    def add(a: int, *, b: int) -> int:
-        """Add."""
-        return a + b
+    class Till:
+        @breaker
+        def add(self, a: int, *, b: int) -> int:
+            """Add."""
+            return a + b
 
-    assert add(1, b=2) == 3
-    assert (add.__name__, add.__doc__) == ("add", "Add.")
+    assert Till().add(1, b=2) == 3
+    assert (Till.add.__name__, Till.add.__doc__) == ("add", "Add.")
     assert breaker.call(max, 3, 4) == 4
+
+
+def test_a_generator_is_refused_where_it_is_decorated() -> None:
+    def numbers() -> Iterator[int]:
+        yield 1
+
+    with pytest.raises(TypeError, match=r"cannot guard the generator .*numbers: use 'with breaker:' inside it"):
+        Breaker("gateway", OPTIONS)(numbers)
+
+
+async def test_an_object_with_an_async_call_stays_one() -> None:
+    class Ask:
+        __name__ = __qualname__ = "ask"
+
+        async def __call__(self) -> str:
+            raise ValueError("boom")
+
+    breaker = Breaker("gateway", OPTIONS)
+    ask = breaker(Ask())
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match="boom"):
+            await ask()
+    with pytest.raises(CircuitOpen):
+        await ask()
+
+
+def test_a_fallback_answers_while_it_refuses_and_only_then() -> None:
+    breaker = Breaker("gateway", OPTIONS)
+
+    @breaker.guard(fallback=lambda cents: f"later: {cents}")
+    def charge(cents: int) -> str:
+        if cents < 0:
+            raise ValueError("boom")
+        return f"charged {cents}"
+
+    assert charge(1) == "charged 1"
+    for _ in range(2):
+        with pytest.raises(ValueError, match="boom"):
+            charge(-1)
+    assert charge(1) == "later: 1"
+    assert breaker.stats().rejected == 1
+
+
+async def test_a_fallback_of_a_coroutine_may_be_either_kind() -> None:
+    breaker = Breaker("gateway", OPTIONS)
+    trip(breaker)
+
+    async def later(cents: int) -> str:
+        return f"later: {cents}"
+
+    async def charge(cents: int) -> str:
+        return f"charged {cents}"
+
+    assert await breaker.guard(fallback=later)(charge)(1) == "later: 1"
+    assert await breaker.guard(fallback=lambda cents: f"soon: {cents}")(charge)(2) == "soon: 2"
+
+
+def test_a_refusal_inside_the_call_is_no_case_for_the_fallback() -> None:
+    outer, inner = Breaker("outer", OPTIONS), Breaker("inner", OPTIONS)
+    trip(inner)
+
+    @outer.guard(fallback=lambda: "instead")
+    def ask() -> str:
+        return inner.call(lambda: "asked")
+
+    with pytest.raises(CircuitOpen, match="'inner'"):
+        ask()
 
 
 def test_nested_blocks_of_two_breakers_keep_their_permits_apart() -> None:
@@ -186,21 +298,45 @@ def test_only_as_many_probes_as_allowed_run_at_once() -> None:
     breaker = Breaker("gateway", OPTIONS, clock=clock)
     trip(breaker)
     clock.now += 10
-    inside, go_on = threading.Event(), threading.Event()
 
-    def probe() -> None:
-        inside.set()
-        assert go_on.wait(60)
+    with breaker:
+        assert is_refused(breaker)
 
-    with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(breaker.call, probe)
-        assert inside.wait(60)
-        with pytest.raises(CircuitOpen):
-            breaker.call(lambda: None)
-        go_on.set()
-        first.result(60)
+    assert look(breaker) == "closed"
 
-    assert breaker.state == "closed"
+
+def test_a_call_from_before_the_opening_tells_nothing_new() -> None:
+    clock = Clock()
+    breaker = Breaker("gateway", OPTIONS, clock=clock)
+    with breaker:
+        trip(breaker)
+        clock.now += 10
+        breaker.call(lambda: None)
+        with pytest.raises(ValueError, match="boom"):
+            breaker.call(boom)
+
+    with pytest.raises(ValueError, match="boom"):
+        breaker.call(boom)
+    assert look(breaker) == "open", "the old success did not end the new run"
+
+
+def test_a_verdict_after_the_ramp_is_over_begins_with_the_first_open_time_again() -> None:
+    clock, chance = Clock(), Chance()
+    options = BreakerOptions(failure_threshold=1, success_threshold=1, reset_timeout=10, jitter=0, ramp=(50,), ramp_stage=5)
+    breaker = Breaker("gateway", options, clock=clock, draw=chance)
+    trip(breaker)
+    clock.now += 10
+    breaker.call(lambda: None)
+    chance.draw = 0.4
+
+    def fail_late() -> None:
+        clock.now += 6  # the ramp ends while the call runs
+        boom()
+
+    with pytest.raises(ValueError, match="boom"):
+        breaker.call(fail_late)
+
+    assert breaker.circuit.retry_at == clock.now + 10
 
 
 def test_no_lock_is_held_during_a_call() -> None:
@@ -213,162 +349,160 @@ def test_no_lock_is_held_during_a_call() -> None:
         assert sorted(call.result(60) for call in calls) == list(range(8)), "eight calls are inside at the same time"
 
 
-def test_no_failure_is_lost_between_threads() -> None:
-    breaker = Breaker("gateway", BreakerOptions(failure_threshold=10_000))
+@pytest.mark.parametrize("window", [{"window_calls": 100_000}, {"window_seconds": 3_600}])
+def test_threads_lose_no_call_and_no_failure(window: dict[str, int]) -> None:
+    options = BreakerOptions(failure_threshold=None, failure_rate=1.0, minimum_requests=100_000, **window)  # type: ignore[arg-type]
+    breaker = Breaker("gateway", options)
+
+    @breaker
+    def work(number: int) -> None:
+        if number % 10 == 0:
+            raise ValueError("boom")
+
+    def work_often() -> None:
+        for number in range(5_000):
+            with contextlib.suppress(ValueError):
+                work(number)
+
+    threads = [threading.Thread(target=work_often) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(100)
+
+    assert breaker.stats() == BreakerStats(calls=40_000, failures=4_000, slow=0, rejected=0, trips=0)
+
+
+def test_a_failure_rate_opens_it_under_many_threads_exactly_once() -> None:
+    changes: list[Change] = []
+    options = BreakerOptions(failure_threshold=None, failure_rate=0.5, window_calls=1_000, minimum_requests=1_000)
+    breaker = Breaker("gateway", options, on_change=changes.append)
 
     def fail_often() -> None:
         for _ in range(500):
-            with pytest.raises(ValueError, match="boom"):
+            with contextlib.suppress(ValueError, CircuitOpen):
                 breaker.call(boom)
 
     with ThreadPoolExecutor(8) as pool:
         for done in [pool.submit(fail_often) for _ in range(8)]:
             done.result(100)
 
-    assert breaker.circuit.failures == 4_000
+    stats = breaker.stats()
+    assert [(change.before, change.after) for change in changes] == [("closed", "open")]
+    assert changes[0].reason == "1000 of 1000 calls failed, at last ValueError: boom"
+    assert stats.calls + stats.rejected == 4_000
+    assert stats.calls >= 1_000
 
 
-# --- with a fleet -------------------------------------------------------------------------------------------------------
+# --- what people tell it ------------------------------------------------------------------------------------------------
 
 
-def fleet_says(state: str, version: int, failures: int = 0, retry_in: float = 0.0) -> Snapshot:
-    return Snapshot("gateway", state, failures, 0, None, retry_in, 1, "elsewhere", version, now=0.0)  # type: ignore[arg-type]
+def test_forced_open_refuses_until_auto() -> None:
+    breaker = Breaker("gateway", OPTIONS)
+    breaker.force_open()
+    assert look(breaker) == "forced_open"
 
-
-def test_successes_while_nothing_is_wrong_tell_nobody() -> None:
-    fleet = RecordingFleet()
-    breaker = Breaker("gateway", OPTIONS, fleet)
-
-    for _ in range(100):
+    with pytest.raises(CircuitOpen, match=r"is forced-open; try again in 10\.0 s") as refused:
         breaker.call(lambda: None)
+    assert (refused.value.state, refused.value.retry_after) == ("forced_open", 10)
 
-    assert (fleet.told, fleet.asked) == ([], 0)
+    breaker.auto()
+    assert not is_refused(breaker)
 
 
-def test_failures_and_the_success_that_ends_them_are_told() -> None:
-    fleet = RecordingFleet()
-    breaker = Breaker("gateway", OPTIONS, fleet)
+def test_disabled_lets_all_through_uncounted() -> None:
+    breaker = Breaker("gateway", OPTIONS)
+    breaker.disable()
+
+    trip(breaker)
+    trip(breaker)
+
+    assert look(breaker) == "disabled"
+    assert breaker.stats() == BreakerStats(calls=0, failures=0, slow=0, rejected=0, trips=0)
+
+
+def test_metrics_only_counts_and_says_once_that_it_would_have_opened(caplog: pytest.LogCaptureFixture) -> None:
+    changes: list[Change] = []
+    breaker = Breaker("gateway", OPTIONS, on_change=changes.append)
+    breaker.metrics_only()
+
+    trip(breaker)
+    trip(breaker)
+
+    assert not is_refused(breaker)
+    assert breaker.stats().failures == 4
+    assert [(change.before, change.after, change.reason) for change in changes] == [
+        ("closed", "metrics_only", ""),
+        ("metrics_only", "metrics_only", "would have opened: 2 failures in a row, at last ValueError: boom"),
+    ]
+    assert caplog.text.count("breaker 'gateway' would have opened") == 1
+
+
+def test_reset_closes_it_and_forgets() -> None:
+    breaker = Breaker("gateway", OPTIONS)
+    trip(breaker)
+    breaker.reset()
+    assert look(breaker) == "closed"
 
     with pytest.raises(ValueError, match="boom"):
         breaker.call(boom)
-    breaker.call(lambda: None)
-    breaker.call(lambda: None)
-
-    assert fleet.told == [("failed", ""), ("ok", "")]
-
-
-def test_an_opening_elsewhere_refuses_calls_here() -> None:
-    breaker = Breaker("gateway", OPTIONS, RecordingFleet())
-
-    breaker.apply(fleet_says("open", version=1, retry_in=7.0))
-
-    with pytest.raises(CircuitOpen) as refused:
-        breaker.call(lambda: None)
-    assert 6 < refused.value.retry_after <= 7
-
-
-def test_the_fleet_is_not_asked_while_the_answer_is_known() -> None:
-    fleet, clock = RecordingFleet(), Clock()
-    breaker = Breaker("gateway", OPTIONS, fleet, clock)
-    breaker.apply(fleet_says("open", version=1, retry_in=7.0))
-
-    for _ in range(50):
-        with pytest.raises(CircuitOpen):
-            breaker.call(lambda: None)
-
-    assert fleet.asked == 0
-
-
-def test_a_permit_of_the_fleet_goes_back_with_the_result() -> None:
-    fleet, clock = RecordingFleet(), Clock()
-    breaker = Breaker("gateway", OPTIONS, fleet, clock)
-    breaker.apply(fleet_says("half_open", version=1))
-    fleet.answer = Admission(allowed=True, permit="p1")
-
-    breaker.call(lambda: None)
-
-    assert fleet.told == [("ok", "p1")]
-
-
-def test_a_refusal_by_the_fleet_is_remembered_for_a_moment() -> None:
-    fleet, clock = RecordingFleet(), Clock()
-    breaker = Breaker("gateway", OPTIONS, fleet, clock)
-    breaker.apply(fleet_says("half_open", version=1))
-    fleet.answer = Admission(allowed=False, retry_after=3.0)
-
-    for _ in range(10):
-        with pytest.raises(CircuitOpen) as refused:
-            breaker.call(lambda: None)
-        assert refused.value.retry_after <= 1.0, "a probe may end at any moment"
-    assert fleet.asked == 1
-
-    clock.now += 0.06
-    with pytest.raises(CircuitOpen):
-        breaker.call(lambda: None)
-    assert fleet.asked == 2
-
-
-def test_without_an_answer_of_the_fleet_it_decides_alone() -> None:
-    fleet, clock = RecordingFleet(), Clock()
-    breaker = Breaker("gateway", OPTIONS, fleet, clock)
-    trip(breaker)
-    clock.now += 10
-
-    breaker.call(lambda: None)
-
-    assert fleet.asked == 1
-    assert breaker.state == "closed"
-
-
-def test_an_older_word_of_the_fleet_changes_nothing() -> None:
-    breaker = Breaker("gateway", OPTIONS, RecordingFleet())
-    breaker.apply(fleet_says("open", version=5, retry_in=7.0))
-
-    breaker.apply(fleet_says("closed", version=4))
-
-    assert breaker.state == "open"
-
-
-def test_a_closed_fleet_does_not_undo_what_it_has_not_heard_yet() -> None:
-    breaker = Breaker("gateway", OPTIONS, RecordingFleet())
-    trip(breaker)
-
-    breaker.apply(fleet_says("closed", version=1))
-    breaker.answered("failed", fleet_says("closed", version=2, failures=1))
-
-    assert breaker.state == "open"
-
-
-def test_a_fleet_that_heard_everything_knows_better() -> None:
-    breaker = Breaker("gateway", OPTIONS, RecordingFleet())
-    trip(breaker)
-
-    breaker.answered("failed", fleet_says("closed", version=1, failures=1))
-    breaker.answered("failed", fleet_says("closed", version=2, failures=0))
-
-    assert breaker.state == "closed", "somebody else succeeded in between"
-    assert not breaker.take_opening()
-
-
-def test_what_the_fleet_did_not_hear_is_handed_over_once() -> None:
-    breaker = Breaker("gateway", BreakerOptions(failure_threshold=9), RecordingFleet())
-    for _ in range(3):
-        with pytest.raises(ValueError, match="boom"):
-            breaker.call(boom)
-        breaker.answered("failed", None)
-
-    assert breaker.take_unheard() == 3
-    assert breaker.take_unheard() == 0
-
-
-def test_an_opening_that_the_fleet_did_not_hear_opens_it_there_too() -> None:
-    breaker = Breaker("gateway", BreakerOptions(failure_threshold=4), RecordingFleet())
-    breaker.apply(fleet_says("closed", version=1, failures=3))
+    breaker.reset()
     with pytest.raises(ValueError, match="boom"):
         breaker.call(boom)
-    breaker.answered("failed", None)
 
-    assert breaker.state == "open"
-    assert breaker.take_unheard() == 4
-    assert breaker.take_opening()
-    assert not breaker.take_opening()
+    assert look(breaker) == "closed", "two failures with a reset in between are no run of two"
+
+
+def test_an_option_begins_in_a_mode() -> None:
+    breaker = Breaker("gateway", BreakerOptions(mode="metrics_only", failure_threshold=1))
+
+    trip(breaker)
+
+    assert look(breaker) == "metrics_only"
+    assert not is_refused(breaker)
+
+
+def test_a_listener_that_fails_breaks_no_call(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(_: Change) -> None:
+        raise ZeroDivisionError
+
+    breaker = Breaker("gateway", OPTIONS, on_change=broken)
+
+    trip(breaker)
+
+    assert "a listener of breaker 'gateway' failed" in caplog.text
+
+
+def test_a_listener_may_use_the_breaker() -> None:
+    seen = []
+    breaker = Breaker("gateway", OPTIONS, on_change=lambda change: seen.append((change.after, breaker.state, breaker.stats().failures)))
+
+    trip(breaker)
+
+    assert seen == [("open", "open", 2)]
+
+
+# --- forks and refusals -------------------------------------------------------------------------------------------------
+
+
+def test_a_forked_child_has_counted_nothing_and_knows_what_was_open() -> None:
+    breaker = Breaker("gateway", OPTIONS)
+    trip(breaker)
+    assert is_refused(breaker)
+    breaker._lock.acquire()  # as another thread of the parent may have done at the moment of the fork
+
+    breaker.renew()
+
+    assert breaker.stats() == BreakerStats(calls=0, failures=0, slow=0, rejected=0, trips=1)
+    assert is_refused(breaker)
+
+
+def test_a_refusal_can_be_pickled_and_says_the_same() -> None:
+    refused = CircuitOpen(breaker="gateway", state="half_open", retry_after=0.5, reason="all calls failed")
+
+    again = pickle.loads(pickle.dumps(refused))
+
+    assert str(again) == str(refused) == "Circuit 'gateway' is half-open after: all calls failed; try again in 0.5 s."
+    assert (again.breaker, again.state, again.retry_after, again.code) == ("gateway", "half_open", 0.5, "CIRCUIT_OPEN")
+    assert again.payload == refused.payload
+    assert str(CircuitOpen("not today")) == "not today"

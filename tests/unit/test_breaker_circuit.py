@@ -1,122 +1,141 @@
-"""The pure state machine, held against what must be true of any breaker under any sequence of events and clock steps."""
+"""The pure state machine: open times, probes, ramps, repairs and modes. Interleavings are the model test's."""
 
-from dataclasses import dataclass, field
-
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from recovery.breaker.circuit import PROBE, Circuit, Result, admit, half_opened, record
+from recovery.breaker.circuit import (
+    PROBE,
+    Circuit,
+    Result,
+    admit,
+    at,
+    closed,
+    half_opened,
+    open_time,
+    opened,
+    opens_for,
+    probed,
+    repairing,
+    shifted,
+    shown,
+    under,
+)
+from recovery.breaker.judgement import Counts, verdict
 from recovery.breaker.options import BreakerOptions
 
-OPTIONS = BreakerOptions(failure_threshold=3, success_threshold=2, reset_timeout=10.0, half_open_requests=2, permit_timeout=5.0)
-RESULTS = st.sampled_from(["ok", "failed", "void"])
+OPTIONS = BreakerOptions(success_threshold=2, reset_timeout=10.0, half_open_requests=2, permit_timeout=5.0, jitter=0)
+RAMP = BreakerOptions(success_threshold=1, reset_timeout=10.0, ramp=(10, 50), ramp_stage=5, jitter=0)
+PROBING = Circuit(state="half_open", streak=1, trips=1)
 
 
-@dataclass
-class Oracle:
-    """A breaker told in the plainest words: a phase, a run of failures, a count of proofs, when it opened, who may probe."""
+def test_open_times_grow_up_to_the_ceiling_and_begin_anew_after_a_closing() -> None:
+    circuit, lasted = Circuit(), []
+    for _ in range(8):
+        circuit = opened(half_opened(circuit), OPTIONS, 0.0, 0.5, "")
+        lasted.append(circuit.retry_at)
 
-    phase: str = "closed"
-    run: int = 0
-    proofs: int = 0
-    opened: float = 0.0
-    probes: dict[str, float] = field(default_factory=dict)
-
-    def open(self, now: float) -> None:
-        self.phase, self.opened, self.probes = "open", now, {}
-
-    def ask(self, now: float, permit: str) -> bool:
-        if self.phase == "open" and now >= self.opened + 10:
-            self.phase, self.proofs = "half_open", 0
-        if self.phase != "half_open":
-            return self.phase == "closed"
-        self.probes = {holder: until for holder, until in self.probes.items() if until > now}
-        if len(self.probes) == 2:
-            return False
-        self.probes[permit] = now + 5
-        return True
-
-    def end(self, now: float, result: str, permit: str) -> None:
-        if self.phase == "closed":
-            self.run = {"ok": 0, "failed": self.run + 1, "void": self.run}[result]
-            if self.run == 3:
-                self.open(now)
-        elif self.phase == "half_open" and (permit == PROBE or self.probes.pop(permit, None) is not None):
-            self.proofs += result == "ok"
-            if result == "failed":
-                self.open(now)
-            elif self.proofs == 2:
-                self.phase, self.run, self.probes = "closed", 0, {}
+    assert lasted == [10, 20, 40, 80, 160, 320, 600, 600]
+    assert opened(closed(circuit), OPTIONS, 0.0, 0.5, "").retry_at == 10
 
 
-class Twins(RuleBasedStateMachine):
-    """Drives the machine and the oracle by the same events."""
+@given(openings=st.integers(0, 10_000), draw=st.floats(0, 1, exclude_max=True), jitter=st.floats(0, 1), factor=st.floats(1, 100))
+def test_an_open_time_stays_within_its_jitter_and_below_its_ceiling(openings: int, draw: float, jitter: float, factor: float) -> None:
+    options = BreakerOptions(reset_timeout=7, max_reset_timeout=300, backoff_factor=factor, jitter=jitter)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.circuit = Circuit()
-        self.oracle = Oracle()
-        self.now = 100.0
-        self.permits: list[str] = [""]
+    seconds = open_time(options, openings, draw)
 
-    @rule()
-    def ask(self) -> None:
-        permit = f"p{len(self.permits)}"
-        self.circuit, admission = admit(self.circuit, OPTIONS, self.now, permit)
-        assert admission.allowed == self.oracle.ask(self.now, permit)
-        assert admission.allowed or admission.retry_after > 0
-        if admission.permit:
-            self.permits.append(permit)
-
-    @rule(result=RESULTS, which=st.integers(0, 30))
-    def end_a_call(self, result: Result, which: int) -> None:
-        permit = self.permits[which % len(self.permits)]
-        self.circuit = record(self.circuit, OPTIONS, self.now, result, permit=permit)
-        self.oracle.end(self.now, result, permit)
-
-    @rule(result=RESULTS)
-    def probe(self, result: Result) -> None:
-        self.circuit = record(self.circuit, OPTIONS, self.now, result, permit=PROBE)
-        self.oracle.end(self.now, result, PROBE)
-
-    @rule(seconds=st.floats(0, 12))
-    def let_time_pass(self, seconds: float) -> None:
-        self.now += seconds
-
-    @precondition(lambda self: self.circuit.state == "open")
-    @rule()
-    def half_open(self) -> None:
-        self.circuit = half_opened(self.circuit)
-        self.oracle.phase, self.oracle.proofs = "half_open", 0
-
-    @invariant()
-    def they_agree(self) -> None:
-        assert self.circuit.state == self.oracle.phase
-        assert dict(self.circuit.permits) == self.oracle.probes
-        if self.circuit.state == "closed":
-            assert self.circuit.failures == self.oracle.run
-            assert (self.circuit.opened_at, self.circuit.retry_at) == (None, None)
-        if self.circuit.state == "half_open":
-            assert self.circuit.successes == self.oracle.proofs
-        if self.circuit.state == "open":
-            assert self.circuit.retry_at == self.oracle.opened + 10
+    assert 7 * (1 - jitter) - 1e-9 <= seconds <= 300
+    if openings == 0:
+        assert seconds <= 7 * (1 + jitter) + 1e-9
 
 
-TestTwins = Twins.TestCase
+def test_a_ceiling_below_the_reset_timeout_counts_for_nothing() -> None:
+    assert open_time(BreakerOptions(reset_timeout=900, max_reset_timeout=600, jitter=0), 3, 0.5) == 900
 
 
-@given(count=st.integers(1, 20))
-def test_failures_counted_at_once_open_it_like_the_same_number_one_by_one(count: int) -> None:
-    at_once = record(Circuit(), OPTIONS, 0.0, "failed", count=count)
-    one_by_one = Circuit()
-    for _ in range(count):
-        one_by_one = record(one_by_one, OPTIONS, 0.0, "failed")
+def test_probes_prove_it_one_by_one_and_a_failed_one_opens_it_again() -> None:
+    once = probed(PROBING, OPTIONS, 0.0, "ok", PROBE, 0.5)
+    assert (once.state, once.successes) == ("half_open", 1)
+    assert probed(once, OPTIONS, 0.0, "ok", PROBE, 0.5) == Circuit(trips=1)
 
-    assert at_once.state == one_by_one.state
+    again = probed(once, OPTIONS, 3.0, "failed", PROBE, 0.5, "ValueError: boom")
+    assert (again.state, again.retry_at, again.streak, again.trips, again.reason) == ("open", 23.0, 2, 2, "ValueError: boom")
+
+
+@pytest.mark.parametrize("result", ["ok", "failed", "void"])
+def test_only_a_permit_that_was_given_counts(result: Result) -> None:
+    assert probed(PROBING, OPTIONS, 0.0, result, "somebody", 0.5) is PROBING
+    assert probed(Circuit(), OPTIONS, 0.0, result, PROBE, 0.5) == Circuit()
+
+
+def test_a_permit_that_nobody_gave_back_is_free_again_in_time() -> None:
+    circuit, first = admit(PROBING, OPTIONS, 0.0, "a", 0.5)
+    circuit, second = admit(circuit, OPTIONS, 2.0, "b", 0.5)
+    circuit, third = admit(circuit, OPTIONS, 3.0, "c", 0.5)
+    circuit, fourth = admit(circuit, OPTIONS, 5.0, "d", 0.5)
+
+    assert (first.permit, second.permit, fourth.permit) == ("a", "b", "d")
+    assert (third.allowed, third.retry_after) == (False, 2.0)
+
+
+def test_a_ramp_lets_more_and_more_through_and_ends_by_itself() -> None:
+    circuit = probed(PROBING, RAMP, 100.0, "ok", PROBE, 0.5)
+    assert (circuit.stage, circuit.stage_until) == (1, 105.0)
+
+    def allowed(now: float, draw: float) -> bool:
+        return admit(circuit, RAMP, now, "p", draw)[1].allowed
+
+    assert [allowed(100.0, 0.099), allowed(104.9, 0.1), allowed(105.0, 0.1), allowed(105.0, 0.5)] == [True, False, True, False]
+    assert at(circuit, RAMP, 109.9).stage == 2
+    assert at(circuit, RAMP, 110.0) == at(circuit, RAMP, 9_999.0) == Circuit(trips=1)
+
+
+def test_nobody_probes_while_a_recovery_is_at_work() -> None:
+    circuit = repairing(opened(Circuit(), OPTIONS, 0.0, 0.5, "boom"), 30.0)
+
+    assert shown(circuit, OPTIONS, 29.0) == "repairing"
+    assert opens_for(circuit, 12.0) == 18.0
+    assert admit(circuit, OPTIONS, 12.0, "p", 0.5)[1].allowed is False
+    assert shown(circuit, OPTIONS, 30.0) == "open"
+    assert admit(circuit, OPTIONS, 30.0, "p", 0.5)[1].permit == "p"
+
+
+def test_a_mode_goes_before_the_state_and_auto_begins_closed() -> None:
+    circuit = opened(Circuit(), OPTIONS, 0.0, 0.5, "boom")
+
+    for mode, passes in (("metrics_only", True), ("disabled", True), ("forced_open", False)):
+        told = under(circuit, mode)  # type: ignore[arg-type]
+        assert shown(told, OPTIONS, 0.0) == mode
+        assert admit(told, OPTIONS, 0.0, "p", 0.5)[1].allowed is passes
+        assert under(told, "auto") == Circuit(trips=1)
+    assert under(circuit, "auto") == circuit
+
+
+def test_another_clock_moves_every_time_alike() -> None:
+    circuit = Circuit(stage_until=1, opened_at=2, retry_at=3, repairing_until=4, permits=(("a", 5),))
+
+    moved = shifted(circuit, 10)
+
+    assert (moved.stage_until, moved.opened_at, moved.retry_at, moved.repairing_until, moved.permits) == (11, 12, 13, 14, (("a", 15),))
+    assert shifted(Circuit(), 10) == Circuit()
 
 
 def test_the_reason_is_kept_short() -> None:
-    circuit = record(Circuit(), OPTIONS, 0.0, "failed", count=3, reason="x" * 10_000)
+    assert len(opened(Circuit(), OPTIONS, 0.0, 0.5, "x" * 10_000).reason) == 500
 
-    assert len(circuit.reason) == 500
+
+@pytest.mark.parametrize(
+    ("counts", "why"),
+    [
+        (Counts(calls=4, failures=4, in_a_row=4), ""),
+        (Counts(calls=5, failures=5, in_a_row=5), "5 failures in a row"),
+        (Counts(calls=19, failures=19), ""),
+        (Counts(calls=20, failures=10), "10 of 20 calls failed"),
+        (Counts(calls=21, failures=10), ""),
+        (Counts(calls=20, slow=16), "16 of 20 calls took 1.5 s or longer"),
+        (Counts(calls=20, slow=15), ""),
+    ],
+)
+def test_a_verdict_names_what_was_too_much(counts: Counts, why: str) -> None:
+    assert verdict(counts, BreakerOptions(failure_rate=0.5, slow_call_duration=1.5, slow_call_rate=0.8)) == why
