@@ -51,9 +51,9 @@ def told(redis: Redis) -> dict[str, Any]:
 
 
 def test_the_end_of_a_recovery_is_told_and_can_be_looked_up(world: World, redis_client: Redis) -> None:
-    with redis_client.pubsub(ignore_subscribe_messages=True) as heard:
+    with redis_client.pubsub(ignore_subscribe_messages=True) as heard:  # type: ignore[no-untyped-call]
         heard.subscribe("recovery:service:changed")
-        eventually(lambda: redis_client.pubsub_numsub("recovery:service:changed")[0][1])  # type: ignore[index]
+        eventually(lambda: redis_client.pubsub_numsub("recovery:service:changed")[0][1])
 
         recovery_id = end_one(world)
 
@@ -70,9 +70,9 @@ def test_the_same_end_is_told_once_and_an_older_one_never(world: World, redis_cl
     world.later(1_000)
     second = end_one(world)
 
-    with redis_client.pubsub(ignore_subscribe_messages=True) as heard:
+    with redis_client.pubsub(ignore_subscribe_messages=True) as heard:  # type: ignore[no-untyped-call]
         heard.subscribe("recovery:service:changed")
-        eventually(lambda: redis_client.pubsub_numsub("recovery:service:changed")[0][1])  # type: ignore[index]
+        eventually(lambda: redis_client.pubsub_numsub("recovery:service:changed")[0][1])
         endings.announce(first)
         endings.announce(second)
         redis_client.publish("recovery:service:changed", "nothing before this")
