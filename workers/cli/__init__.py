@@ -22,6 +22,7 @@ COMMANDS = {
     "deploy": "silence",
     "pause": "silence",
     "resume": "silence",
+    "breakers": "breakers",
     "emergency": "emergency",
     "history": "past",
     "show": "story",

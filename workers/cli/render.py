@@ -14,11 +14,12 @@ import click
 from pydantic import BaseModel
 
 COLOURS = {
-    **dict.fromkeys(("healthy", "resolved", "succeeded", "ok", "act", "finished"), "green"),
+    **dict.fromkeys(("healthy", "resolved", "succeeded", "ok", "act", "finished", "closed"), "green"),
     **dict.fromkeys(
-        ("degraded", "mitigated", "suppressed", "cancelled", "delay", "skip", "suppress", "warning", "awaiting_approval"), "yellow"
+        ("degraded", "mitigated", "suppressed", "cancelled", "delay", "skip", "suppress", "warning", "awaiting_approval", "half-open"),
+        "yellow",
     ),
-    **dict.fromkeys(("unhealthy", "failed", "ineffective", "escalate", "wrong"), "red"),
+    **dict.fromkeys(("unhealthy", "failed", "ineffective", "escalate", "wrong", "open", "forced-open"), "red"),
     **dict.fromkeys(("pending", "in_progress", "running", "started", "queued", "merge"), "cyan"),
 }
 """Words that bear a colour on a terminal."""

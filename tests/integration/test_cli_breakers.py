@@ -1,0 +1,142 @@
+"""`recovery breakers` on a real Valkey: lists, stories, orders, and clear words for what is wrong."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from redis import Redis
+
+from recovery.breaker import BreakerOptions, RedisBreakers
+from recovery.breaker.fleet import Ended
+from recovery.breaker.shared import SharedCircuits
+from recovery.models import BreakerState
+from recovery.store.engine import dispose
+from recovery.store.migrate import migrate
+from recovery.store.sql import SqlStore
+from workers.circuits import CircuitHistory
+from workers.cli import recovery as command_line
+
+OPTIONS = BreakerOptions(failure_threshold=2, service="payments", jitter=0.0)
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqlStore]:
+    monkeypatch.setenv("RECOVERY_DATA_DIR", str(tmp_path))
+    url = f"sqlite:///{tmp_path / 'history.db'}"
+    migrate(url)
+    store = SqlStore.open(url)
+    yield store
+    dispose(store.engine)
+
+
+@pytest.fixture
+def run(store: SqlStore, valkey_url: str, redis_client: Redis, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("RECOVERY_REDIS_URL", valkey_url)
+    return lambda *arguments: CliRunner().invoke(command_line, ["breakers", *arguments], prog_name="recovery")
+
+
+def output(result: Result, code: int = 0) -> str:
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def trip(client: Redis, name: str = "gateway") -> None:
+    SharedCircuits(client, "host:1").tell(name, OPTIONS, [Ended("failed", 2, reason="refused")])
+
+
+def test_without_any_breaker_it_says_so(run: Run) -> None:
+    assert output(run()) == "No circuit breaker was ever used.\n"
+    assert json.loads(output(run("--json"))) == []
+
+
+def test_the_list_tells_state_counts_and_when_to_try_again(run: Run, redis_client: Redis) -> None:
+    trip(redis_client)
+    SharedCircuits(redis_client).tell("web", BreakerOptions(), [Ended("ok")])
+
+    lines = output(run()).splitlines()
+    told: list[dict[str, Any]] = json.loads(output(run("--json")))
+
+    assert lines[0].split()[:3] == ["name", "state", "service"]
+    assert lines[1].split()[:5] == ["gateway", "open", "payments", "2", "2"]
+    assert "2 failures in a row, at last refused" in lines[1]
+    assert lines[2].split()[:3] == ["web", "closed", "web"]
+    assert [(each["name"], each["state"], each["trips"]) for each in told] == [("gateway", "open", 1), ("web", "closed", 0)]
+    assert 0 < told[0]["retry_in"] <= 60
+    assert told[1]["retry_in"] is None
+
+
+def test_show_tells_what_it_went_through(run: Run, store: SqlStore, redis_client: Redis) -> None:
+    trip(redis_client)
+    RedisBreakers(redis_client).half_open("gateway")
+    drain = CircuitHistory(redis_client, store, "worker")
+    drain.join()
+    drain.turn()
+
+    text = output(run("show", "gateway"))
+    told = json.loads(output(run("show", "gateway", "--limit", "1", "--json")))
+
+    assert "state           half-open" in text
+    assert "2 calls, 2 failed, 0 slow; 2 failures in a row" in text
+    assert text.index("half_open") < text.index("host:1"), "newest first"
+    assert [(each["before"], each["after"]) for each in told["changes"]] == [("open", "half_open")]
+
+
+def test_orders_hold_for_all_and_are_audited(run: Run, store: SqlStore, redis_client: Redis) -> None:
+    trip(redis_client)
+    board = RedisBreakers(redis_client)
+
+    def state() -> BreakerState:
+        view = board.view("gateway")
+        assert view is not None
+        return view.state
+
+    assert output(run("force-open", "gateway", "--by", "ann", "--reason", "a leak")) == "Breaker gateway: refuses all. It was open.\n"
+    assert state() is BreakerState.FORCED_OPEN
+    assert json.loads(output(run("disable", "gateway", "--by", "ann", "--json")))["state"] == "disabled"
+    output(run("metrics-only", "gateway"))
+    assert state() is BreakerState.METRICS_ONLY
+    output(run("auto", "gateway"))
+    assert state() is BreakerState.CLOSED
+    trip(redis_client)
+    assert output(run("reset", "gateway", "--by", "ann")) == "Breaker gateway: closed, and on its own again. It was open.\n"
+    assert state() is BreakerState.CLOSED
+
+    with store.engine.connect() as connection:
+        rows = connection.exec_driver_sql("SELECT actor, detail FROM audit WHERE action = 'breaker_order' ORDER BY id").all()
+    assert [json.loads(detail)["order"] for _, detail in rows] == ["forced_open", "disabled", "metrics_only", "auto", "reset"]
+    assert rows[0][0] == "ann"
+    assert json.loads(rows[0][1]) == {
+        "breaker": "gateway",
+        "order": "forced_open",
+        "reason": "a leak",
+        "before": "open",
+        "after": "forced_open",
+    }
+
+
+@pytest.mark.parametrize("command", ["show", "reset", "force-open", "disable", "metrics-only", "auto"])
+def test_a_name_that_nobody_uses_is_told_with_the_nearest_one(run: Run, redis_client: Redis, command: str) -> None:
+    trip(redis_client)
+
+    assert "no circuit breaker is called 'gatewai', did you mean 'gateway'" in output(run(command, "gatewai"), 2).replace(";", ",").replace(
+        " (", ", "
+    )
+    assert [view.name for view in RedisBreakers(redis_client).views()] == ["gateway"]
+
+
+def test_a_command_that_is_none_is_told_with_the_nearest_one(run: Run) -> None:
+    assert "no such command 'rest'" in output(run("rest", "gateway"), 2)
+    assert "put --json behind the command" in output(run("--json", "reset", "gateway"), 2)
+
+
+def test_a_redis_that_is_away_is_told_in_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECOVERY_REDIS_URL", "unix:///nowhere/redis.sock")
+
+    for arguments in ((), ("show", "x"), ("reset", "x")):
+        told = output(run(*arguments), 5)
+        assert told.startswith("Error: Redis did not ")
+        assert told.count("\n") == 1
