@@ -1,7 +1,6 @@
 """Every error this product raises, under one root. An error's docstring is its default message, its attributes are its payload."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import ClassVar
 
 
@@ -206,6 +205,8 @@ class TaskOutOfMemory(RecoveryError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `", did you mean 'x'?"` for the known name closest to `name`, else an empty string."""
+    from difflib import get_close_matches  # late: services import this module, and few of them misspell anything
+
     matches = get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f", did you mean '{matches[0]}'?" if matches else ""
 

@@ -6,8 +6,6 @@ Redis lost is restored from what the processes remember, and the fleet's state h
 
 import logging
 import os
-import secrets
-import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -64,7 +62,7 @@ class FleetLink:
 
     def renew(self) -> None:
         """Begin anew in a forked child."""
-        self.process = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.process = f"{os.uname().nodename}:{os.getpid()}:{os.urandom(4).hex()}"
         """Who this is to the fleet."""
         self._shared: SharedCircuits | None = None
         self._hearing = Lock()

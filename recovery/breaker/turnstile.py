@@ -4,8 +4,8 @@ While closed, `passing` is the window that counts; whoever finds it there needs 
 call runs: its ticket, which it was let in with, says where its end counts.
 """
 
+import os
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
@@ -133,7 +133,7 @@ class Turnstile:
             next(self._rejections)
             retry_after = self.options.reset_timeout if self._refuse_until == inf else self._refuse_until - now
             raise CircuitOpen(breaker=self.name, state=self._shown, retry_after=retry_after, reason=self._standing.reason)
-        permit = uuid.uuid4().hex
+        permit = os.urandom(16).hex()
         if self._fleet is not None and self._must_ask(now):
             return self._take(permit, self._fleet.admit(self._breaker, permit))
         return self._decide(permit)
@@ -144,7 +144,7 @@ class Turnstile:
             return self.enter()
         import asyncio  # here it is loaded already; a service without it does not pay for it
 
-        permit = uuid.uuid4().hex
+        permit = os.urandom(16).hex()
         return self._take(permit, await asyncio.to_thread(self._fleet.admit, self._breaker, permit))
 
     def _must_ask(self, now: float) -> bool:

@@ -1,7 +1,7 @@
 """`RecoveryClient`: one object per process that gives a service everything it needs from the platform."""
 
 import atexit
-import socket
+import os
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -55,7 +55,7 @@ class RecoveryClient(Reporter):
         self._url = resolve_url(url)
         load_modules()
         sender = Sender(self._url, Path(spool) if spool else spool_folder(url))
-        super().__init__(sender, (source or f"client@{socket.gethostname()}")[:200])
+        super().__init__(sender, (source or f"client@{os.uname().nodename}")[:200])
         self._view = LocalView()
         self._link = FleetLink(self._report_opening)
         self._endings = Endings()

@@ -5,7 +5,6 @@ import time
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from recovery.client.redaction import redact
 from recovery.errors import ConfigurationError
@@ -33,6 +32,8 @@ def resolve_url(url: str | None) -> str:
         found = Settings().redis
     if not found.startswith(SCHEMES):
         raise ConfigurationError(f"Redis URL {redact(found)!r}: must begin with {', '.join(SCHEMES)}.")
+    from urllib.parse import urlsplit  # late, like redis-py: importing the client must stay cheap
+
     try:
         _ = urlsplit(found).port
     except ValueError as error:
