@@ -1,7 +1,9 @@
 """Degradations and endpoints of one process, for tests and trials; they keep the same promises as the shared ones."""
 
-from threading import Lock
+from threading import Lock, RLock
 
+from recovery.degrade.keys import RECOVERY, member_of
+from recovery.degrade.plain import ended, outranks
 from recovery.models import Degradation, Endpoint, utcnow
 from recovery.ports import Clock
 
@@ -11,34 +13,45 @@ class MemoryDegradations:
 
     def __init__(self, clock: Clock = utcnow) -> None:
         self._clock = clock
-        self._lock = Lock()
-        self._in_force: dict[str, Degradation] = {}
+        self._lock = RLock()
+        self._kept: dict[str, Degradation] = {}
 
-    def current(self, service: str) -> Degradation | None:
-        """Return what `service` does without now, None when it is normal."""
-        found = self._in_force.get(service)
-        return found if found and found.until > self._clock() else None
+    def current(self, service: str, layer: str = RECOVERY) -> Degradation | None:
+        """Return what this layer lets `service` do without, None when nothing."""
+        found = self._kept.get(member_of(service, layer))
+        return found if found and found.gone_at > self._clock() else None
 
     def all(self) -> list[Degradation]:
-        """Return every degradation in force, by service."""
-        return [found for service in sorted(self._in_force) if (found := self.current(service))]
+        """Return every degradation there is, by service and layer."""
+        now = self._clock()
+        with self._lock:
+            return [found for _, found in sorted(self._kept.items()) if found.gone_at > now]
 
     def put(self, degradation: Degradation) -> bool:
-        """Put it in force until its `until`; False if one with a higher fence is in force."""
+        """Put it in force until its `until`; False if its layer has one with a higher fence."""
         with self._lock:
-            current = self.current(degradation.service)
+            current = self.current(degradation.service, degradation.layer)
             if current and current.fence > degradation.fence:
                 return False
-            self._in_force[degradation.service] = degradation
+            self._kept[member_of(degradation.service, degradation.layer)] = degradation
             return True
 
-    def clear(self, service: str, fence: int) -> bool:
-        """End it; False if there is none, or one with a higher fence."""
+    def end(self, service: str, fence: int | None, layer: str = RECOVERY) -> bool:
+        """Let it end from now on, by its ramp if it has one; False if there is none, or one with a higher fence."""
         with self._lock:
-            current = self.current(service)
-            if current is None or current.fence > fence:
+            current = self.current(service, layer)
+            if current is None or outranks(current, fence):
                 return False
-            del self._in_force[service]
+            self._kept[member_of(service, layer)] = ended(current, self._clock())
+            return True
+
+    def clear(self, service: str, fence: int | None, layer: str = RECOVERY) -> bool:
+        """End it at once; False if there is none, or one with a higher fence."""
+        with self._lock:
+            current = self.current(service, layer)
+            if current is None or outranks(current, fence):
+                return False
+            del self._kept[member_of(service, layer)]
             return True
 
 

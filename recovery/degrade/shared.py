@@ -4,10 +4,10 @@ Each change is one Lua script: compare the fence, write, keep the index, tell th
 """
 
 import json
-from datetime import UTC, datetime
 from typing import Any, cast
 
 from redis import Redis
+from redis.commands.core import Script as AnyScript
 
 from recovery.degrade.keys import (
     DEGRADATION,
@@ -16,46 +16,67 @@ from recovery.degrade.keys import (
     ENDPOINT,
     ENDPOINT_CHANGED,
     ENDPOINTS,
+    RECOVERY,
+    member_of,
     texts,
 )
+from recovery.degrade.plain import as_json, ended, from_json, moment_of, outranks
 from recovery.degrade.reach import reaching_redis
-from recovery.models import Degradation, Endpoint, Level, utcnow
+from recovery.models import Degradation, Endpoint, utcnow
 from recovery.ports import Clock
 
 _NEWER_IN_FORCE = """
 local function newer_in_force(key, fence)
   local current = redis.call('GET', key)
-  return current and cjson.decode(current).fence > tonumber(fence), current
+  return current and fence ~= '' and cjson.decode(current).fence > tonumber(fence), current
+end
+"""
+
+_WRITE_DEGRADATION = """
+-- KEYS[1] recovery:degradation:<member>   KEYS[2] recovery:degradations
+-- ARGV[1] member   ARGV[2] value as JSON   ARGV[3] milliseconds until nothing is left of it   ARGV[4] channel
+local function write()
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
+  if tonumber(ARGV[3]) > 0 then
+    redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+    redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
+  else
+    redis.call('DEL', KEYS[1])
+    redis.call('ZREM', KEYS[2], ARGV[1])
+  end
+  redis.call('PUBLISH', ARGV[4], ARGV[1])
+  return 1
 end
 """
 
 PUT_DEGRADATION = (
     _NEWER_IN_FORCE
+    + _WRITE_DEGRADATION
     + """
--- KEYS[1] recovery:degradation:<service>   KEYS[2] recovery:degradations
--- ARGV    service, value as JSON, fence, milliseconds until it ends, channel
+-- ARGV[5] fence
 -- Returns 1, or 0 if a higher fence is in force. One that is over already ends the one in force.
-if newer_in_force(KEYS[1], ARGV[3]) then return 0 end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
-if tonumber(ARGV[4]) > 0 then
-  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[4])
-  redis.call('ZADD', KEYS[2], now + ARGV[4], ARGV[1])
-else
-  redis.call('DEL', KEYS[1])
-  redis.call('ZREM', KEYS[2], ARGV[1])
-end
-redis.call('PUBLISH', ARGV[5], ARGV[1])
-return 1
+if newer_in_force(KEYS[1], ARGV[5]) then return 0 end
+return write()
+"""
+)
+
+REPLACE_DEGRADATION = (
+    _WRITE_DEGRADATION
+    + """
+-- ARGV[5] the value that is to be replaced
+-- Returns 1, or 0 if another value is there by now.
+if redis.call('GET', KEYS[1]) ~= ARGV[5] then return 0 end
+return write()
 """
 )
 
 CLEAR_DEGRADATION = (
     _NEWER_IN_FORCE
     + """
--- KEYS[1] recovery:degradation:<service>   KEYS[2] recovery:degradations
--- ARGV    service, fence, channel
+-- KEYS[1] recovery:degradation:<member>   KEYS[2] recovery:degradations
+-- ARGV[1] member   ARGV[2] fence, '' for any   ARGV[3] channel
 -- Returns 1, or 0 if there is none or a higher fence is in force.
 local newer, current = newer_in_force(KEYS[1], ARGV[2])
 if newer or not current then return 0 end
@@ -99,53 +120,63 @@ return 1
 class RedisDegradations:
     """Degradations in Redis; implements `ports.Degradations`.
 
-    A degradation's key expires with it, so that it ends also when nobody is left to end it. `clock` only turns `until`
-    into a duration; the expiry itself is Redis's.
+    A degradation's key expires with the last of it, so that it ends also when nobody is left to end it. `clock` only turns
+    moments into durations; the expiry itself is Redis's.
     """
 
     def __init__(self, redis: Redis, clock: Clock = utcnow) -> None:
         self._redis = redis
         self._clock = clock
         self._put = redis.register_script(PUT_DEGRADATION)
+        self._replace = redis.register_script(REPLACE_DEGRADATION)
         self._clear = redis.register_script(CLEAR_DEGRADATION)
 
-    def current(self, service: str) -> Degradation | None:
-        """Return what `service` does without now, None when it is normal."""
-        with reaching_redis("tell the degradation"):
-            found = texts([cast("bytes | None", self._redis.get(DEGRADATION + service))])
-        return _degradation(found[0]) if found else None
+    def current(self, service: str, layer: str = RECOVERY) -> Degradation | None:
+        """Return what this layer lets `service` do without, None when nothing."""
+        found = self._read(member_of(service, layer))
+        return from_json(found) if found else None
 
     def all(self) -> list[Degradation]:
-        """Return every degradation in force, by service."""
+        """Return every degradation there is, by service and layer."""
         with reaching_redis("list the degradations"):
-            services = texts(cast("list[bytes]", self._redis.zrange(DEGRADATIONS, 0, -1)))
-            values = (
-                cast("list[bytes | None]", self._redis.mget([DEGRADATION + service for service in sorted(services)])) if services else []
-            )
-        return [_degradation(value) for value in texts(values)]
+            members = sorted(texts(cast("list[bytes]", self._redis.zrange(DEGRADATIONS, 0, -1))))
+            values = cast("list[bytes | None]", self._redis.mget([DEGRADATION + member for member in members])) if members else []
+        return [from_json(value) for value in texts(values)]
 
     def put(self, degradation: Degradation) -> bool:
-        """Put it in force until its `until` and tell the services; False if one with a higher fence is in force."""
-        remaining = int((degradation.until - self._clock()).total_seconds() * 1000)
-        value = {
-            "service": degradation.service,
-            "level": degradation.level.value,
-            "since": degradation.since.timestamp(),
-            "until": degradation.until.timestamp(),
-            "features_off": list(degradation.features_off),
-            "capabilities": degradation.capabilities,
-            "reason": degradation.reason,
-            "recovery_id": degradation.recovery_id,
-            "fence": degradation.fence,
-        }
-        arguments: list[str | int] = [degradation.service, json.dumps(value), degradation.fence, remaining, DEGRADATION_CHANGED]
+        """Put it in force until its `until` and tell the services; False if its layer has one with a higher fence."""
         with reaching_redis("take the degradation"):
-            return bool(self._put(keys=[DEGRADATION + degradation.service, DEGRADATIONS], args=arguments))
+            return self._write(self._put, degradation, degradation.fence)
 
-    def clear(self, service: str, fence: int) -> bool:
-        """End it and tell the services; False if there is none, or one with a higher fence."""
+    def end(self, service: str, fence: int | None, layer: str = RECOVERY) -> bool:
+        """Let it end from now on, by its ramp if it has one, and tell the services; False if there is none, or one with a higher fence."""
+        member = member_of(service, layer)
+        while found := self._read(member):
+            current = from_json(found)
+            if outranks(current, fence):
+                return False
+            over = ended(current, self._clock())
+            with reaching_redis("end the degradation"):
+                if over == current or self._write(self._replace, over, found):
+                    return True
+        return False
+
+    def clear(self, service: str, fence: int | None, layer: str = RECOVERY) -> bool:
+        """End it at once, without its ramp, and tell the services; False if there is none, or one with a higher fence."""
+        member = member_of(service, layer)
+        arguments: list[str | int] = [member, "" if fence is None else fence, DEGRADATION_CHANGED]
         with reaching_redis("end the degradation"):
-            return bool(self._clear(keys=[DEGRADATION + service, DEGRADATIONS], args=[service, fence, DEGRADATION_CHANGED]))
+            return bool(self._clear(keys=[DEGRADATION + member, DEGRADATIONS], args=arguments))
+
+    def _read(self, member: str) -> str | None:
+        with reaching_redis("tell the degradation"):
+            return next(iter(texts([cast("bytes | None", self._redis.get(DEGRADATION + member))])), None)
+
+    def _write(self, script: AnyScript, degradation: Degradation, condition: str | int) -> bool:
+        member = member_of(degradation.service, degradation.layer)
+        left = int((degradation.gone_at - self._clock()).total_seconds() * 1000)
+        arguments: list[str | int] = [member, as_json(degradation), left, DEGRADATION_CHANGED, condition]
+        return bool(script(keys=[DEGRADATION + member, DEGRADATIONS], args=arguments))
 
 
 class RedisEndpoints:
@@ -182,25 +213,6 @@ class RedisEndpoints:
             return bool(self._clear(keys=[ENDPOINT + service, ENDPOINTS], args=[service, fence, ENDPOINT_CHANGED]))
 
 
-def _degradation(value: str) -> Degradation:
-    fields: dict[str, Any] = json.loads(value)
-    return Degradation(
-        service=fields["service"],
-        level=Level(fields["level"]),
-        since=_moment(fields["since"]),
-        until=_moment(fields["until"]),
-        features_off=tuple(fields["features_off"]),
-        capabilities=dict(fields["capabilities"]),
-        reason=fields["reason"],
-        recovery_id=fields["recovery_id"],
-        fence=fields["fence"],
-    )
-
-
 def _endpoint(value: str) -> Endpoint:
     fields: dict[str, Any] = json.loads(value)
-    return Endpoint(**{**fields, "since": _moment(fields["since"])})
-
-
-def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
+    return Endpoint(**{**fields, "since": moment_of(fields["since"])})

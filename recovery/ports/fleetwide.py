@@ -7,22 +7,32 @@ from recovery.models import BreakerOrder, BreakerView, Degradation, Endpoint
 
 
 class Degradations(Protocol):
-    """Degradations in force, where services can read them. Every method may raise `StoreUnavailable`."""
+    """Degradations in force, where services can read them. Every method may raise `StoreUnavailable`.
 
-    def current(self, service: str) -> Degradation | None:
-        """Return what `service` does without now, None when it is normal."""
+    There is one per service (or `*`) and layer; layers do not touch each other. It counts until nothing is left of it, its ramp included.
+    """
+
+    def current(self, service: str, layer: str = "recovery") -> Degradation | None:
+        """Return what this layer lets `service` do without, None when nothing."""
         ...
 
     def all(self) -> list[Degradation]:
-        """Return every degradation in force."""
+        """Return every degradation there is, by service and layer."""
         ...
 
     def put(self, degradation: Degradation) -> bool:
-        """Put it in force until its `until` and tell the services; False if one with a higher fence is in force."""
+        """Put it in force until its `until` and tell the services; False if its layer has one with a higher fence."""
         ...
 
-    def clear(self, service: str, fence: int) -> bool:
-        """End it and tell the services; False if there is none, or one with a higher fence."""
+    def end(self, service: str, fence: int | None, layer: str = "recovery") -> bool:
+        """Let it end from now on, by its ramp if it has one, and tell the services.
+
+        False if there is none, or one with a higher fence; a fence of None is higher than any. True also if it ends already.
+        """
+        ...
+
+    def clear(self, service: str, fence: int | None, layer: str = "recovery") -> bool:
+        """End it at once, without its ramp, and tell the services; False as for `end`."""
         ...
 
 

@@ -1,0 +1,64 @@
+"""Degradations as values: how one ends, which is newer, and their JSON in Redis."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from recovery.degrade.keys import RECOVERY
+from recovery.models import Degradation, Level
+
+
+def ended(degradation: Degradation, now: datetime) -> Degradation:
+    """Return it with its end at `now`, unless it ends already; its ramp follows."""
+    return degradation if degradation.until <= now else replace(degradation, until=now)
+
+
+def outranks(degradation: Degradation, fence: int | None) -> bool:
+    """Say whether it is too new for whoever has this fence; None is newer than everything."""
+    return fence is not None and degradation.fence > fence
+
+
+def as_json(degradation: Degradation) -> str:
+    """Return the value that services read."""
+    value = {
+        "service": degradation.service,
+        "layer": degradation.layer,
+        "level": degradation.level.value,
+        "since": degradation.since.timestamp(),
+        "until": degradation.until.timestamp(),
+        "ramp": list(degradation.ramp),
+        "ramp_stage": degradation.ramp_stage,
+        "features_off": list(degradation.features_off),
+        "capabilities": degradation.capabilities,
+        "reason": degradation.reason,
+        "by": degradation.by,
+        "recovery_id": degradation.recovery_id,
+        "fence": degradation.fence,
+    }
+    return json.dumps(value)
+
+
+def from_json(value: str) -> Degradation:
+    """Return the degradation in a value; one written by an older version lacks layer, ramp and author."""
+    fields: dict[str, Any] = json.loads(value)
+    return Degradation(
+        service=fields["service"],
+        level=Level(fields["level"]),
+        since=moment_of(fields["since"]),
+        until=moment_of(fields["until"]),
+        features_off=tuple(fields["features_off"]),
+        capabilities=dict(fields["capabilities"]),
+        reason=fields["reason"],
+        recovery_id=fields["recovery_id"],
+        fence=fields["fence"],
+        layer=fields.get("layer", RECOVERY),
+        ramp=tuple(fields.get("ramp", ())),
+        ramp_stage=fields.get("ramp_stage", 30.0),
+        by=fields.get("by", ""),
+    )
+
+
+def moment_of(seconds: float) -> datetime:
+    """Return the moment that lies so many seconds after the epoch."""
+    return datetime.fromtimestamp(seconds, UTC)
