@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -15,10 +16,11 @@ from recovery.breaker.link import FleetLink
 from recovery.breaker.options import BreakerOptions, BreakerSettings
 from recovery.client.connection import connect, load_modules, resolve_url, spool_folder
 from recovery.client.endings import Endings
-from recovery.client.flags import Flags, LocalView
+from recovery.client.flags import Flags
 from recovery.client.forking import renew_after_fork
 from recovery.client.reporter import Reporter
 from recovery.client.sender import Sender
+from recovery.client.view import LocalView
 from recovery.client.watch import Watch
 from recovery.client.words import checked_name
 from recovery.errors import ConfigurationError
@@ -152,6 +154,10 @@ class RecoveryClient(Reporter):
         """Return the breaker that was made under this name, else one with the default options."""
         return self._breakers.get(name) or self.breaker(name, service=service)
 
+    def capability(self, name: str, *, service: str | None = None, default: int = 100) -> int:
+        """Return the percentage of a capability to use now, 0 to 100; short for `flags.capability`."""
+        return self.flags.capability(name, service=service, default=default)
+
     def endpoint(self, service: str, default_url: str) -> str:
         """Return where to reach `service` now: a backup if the platform switched to one, else `default_url`."""
         return self.flags.endpoint(service, default_url)
@@ -170,6 +176,7 @@ class RecoveryClient(Reporter):
         for heartbeat in self._heartbeats:
             heartbeat.stop()
         self._watch.stop()
+        self._view.cut_off()
         self._endings.close()
         self._link.close(LAST_WAIT / 2)
         self._sender.close(max(0.1, LAST_WAIT - (time.monotonic() - began)))
@@ -195,7 +202,10 @@ class RecoveryClient(Reporter):
 
     def _wait_for_first_view(self) -> None:
         if not self._waited:
-            self.warm_up()
+            if _in_event_loop():
+                self._watch.start()  # the answers before the first look are the defaults: an event loop must not be held up
+            else:
+                self.warm_up()
 
     def _report_opening(self, breaker: Breaker, reason: str) -> None:
         self.report(
@@ -204,6 +214,14 @@ class RecoveryClient(Reporter):
             message=f"circuit '{breaker.name}' opened: {reason}"[:4_000],
             details={"breaker": breaker.name, "failure_threshold": breaker.options.failure_threshold},
         )
+
+
+def _in_event_loop() -> bool:
+    asyncio = sys.modules.get("asyncio")  # importing it would make the client heavy
+    try:
+        return asyncio is not None and asyncio.get_running_loop() is not None
+    except RuntimeError:
+        return False
 
 
 _open_clients: WeakSet[RecoveryClient] = WeakSet()

@@ -1,96 +1,46 @@
-"""What this process knows of degradations and endpoints: read without waiting, fed by the watch."""
+"""The questions that a service asks of its local view: what to do without right now, how much, and why."""
 
-import json
-import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal, cast
+from random import random
+from typing import Generic, Literal, TypeVar
 
-from recovery.degrade.keys import (
-    DEGRADATION,
-    DEGRADATION_CHANGED,
-    DEGRADATIONS,
-    ENDPOINT,
-    ENDPOINT_CHANGED,
-    ENDPOINTS,
-    texts,
-)
+from recovery.client.known import Degraded, Known, LevelName
+from recovery.client.view import Freshness, LocalView, Told
+from recovery.degrade.ramp import GONE, IN_FORCE, left_of, share_of
 
-if TYPE_CHECKING:
-    from redis import Redis
+__all__ = ["Answer", "Degraded", "Flags", "LevelName", "Why"]
 
-log = logging.getLogger("recovery.client")
+T = TypeVar("T")
+Deciding = tuple[int, Degraded | None]
+"""How far it is restored in percent, and what decides; (100, None) for what nobody touches."""
 
-_DEGRADED = frozenset({"service", "level", "until", "features_off", "capabilities"})
-_SWITCHED = frozenset({"service", "url"})
+Why = Literal["normal", "degraded", "restoring", "unknown"]
+"""`restoring`: its time is over and the callers come back by the ramp; `unknown`: Redis was never reached."""
 
-LevelName = Literal["normal", "partial", "limited", "minimal", "emergency"]
+_NOBODY: Deciding = (GONE, None)
 
 
 @dataclass(frozen=True, slots=True)
-class Degraded:
-    """What one service does without until `until` (seconds since the epoch)."""
+class Answer(Generic[T]):
+    """An answer and where it comes from."""
 
-    service: str
-    level: LevelName
-    until: float
-    features_off: frozenset[str]
-    capabilities: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """Everything in force at one moment, replaced as a whole."""
-
-    degraded: tuple[Degraded, ...] = ()
-    endpoints: dict[str, str] | None = None
-    """Service -> URL of the backup in use."""
-
-
-class LocalView:
-    """A `Listener` that keeps the last known state; what ended by its `until` is left out also when Redis is away."""
-
-    channels = (DEGRADATION_CHANGED, ENDPOINT_CHANGED)
-
-    def __init__(self) -> None:
-        self.renew()
-
-    def renew(self) -> None:
-        """Begin anew in a forked child."""
-        self.known: Known | None = None
-        self._taking = Lock()
-
-    def load(self, redis: "Redis") -> None:
-        """Take in every degradation and endpoint."""
-        with self._taking:
-            services = texts(cast("list[bytes]", redis.zrange(DEGRADATIONS, 0, -1)))
-            switched = texts(cast("set[bytes]", redis.smembers(ENDPOINTS)))
-            keys = [DEGRADATION + service for service in services] + [ENDPOINT + service for service in switched]
-            values = cast("list[bytes | None]", redis.mget(keys)) if keys else []
-            degraded = [_degraded(fields) for fields in _readable(values[: len(services)], _DEGRADED)]
-            endpoints = {fields["service"]: fields["url"] for fields in _readable(values[len(services) :], _SWITCHED)}
-            self.known = Known(tuple(degraded), endpoints)
-
-    def hear(self, _message: bytes, redis: "Redis") -> None:
-        """Take in everything again; there is never much of it."""
-        self.load(redis)
-
-    def away(self, error: Exception) -> None:
-        """Keep what is known: it ends by itself."""
-
-    def in_force(self, service: str | None) -> Iterable[Degraded]:
-        """Return what is in force for `service`, or for any."""
-        known = self.known
-        if known is None or not known.degraded:
-            return ()
-        now = time.time()
-        return [one for one in known.degraded if one.until > now and (service is None or one.service == service)]
+    value: T
+    why: Why
+    percent: int = GONE
+    """For how many callers of a hundred it is over: 0 in force, 1 to 99 restoring, 100 normal."""
+    cause: Degraded | None = None
+    """What decided: of several the one that takes most."""
+    stale: bool = False
+    """Redis is away: this is what was known last."""
 
 
 class Flags:
-    """What this process should do without right now. No method raises; only the very first waits, at most a second.
+    """What this process should do without right now. No method raises, and only the very first waits, at most a second.
+
+    A question for a service heeds that service's degradations and the system's; one for `"*"` the system's alone; one without
+    a service all there are. The first question waits for Redis in a thread without an event loop only.
 
     Args:
         view: The local view.
@@ -101,48 +51,138 @@ class Flags:
         self._view = view
         self._ready = ready
 
-    def enabled(self, feature: str, *, service: str | None = None, default: bool = True) -> bool:
-        """Say whether `feature` is on: off while a degradation (of `service`, or of any) switches it off.
+    # --- features ---
 
-        `default` is the answer while Redis was never reached.
+    def enabled(self, feature: str, *, service: str | None = None, default: bool = True, key: str | None = None) -> bool:
+        """Say whether `feature` is on: off while a degradation switches it off, and on for a growing part of the callers after that.
+
+        Args:
+            feature: Its name; one that no degradation names is on.
+            service: Whose degradations to heed.
+            default: The answer while Redis was never reached.
+            key: Who asks, a user's id for example: during a ramp the same one always gets the same answer. Without it, chance decides.
         """
-        self._ready()
-        if self._view.known is None:
+        known = self._view.known or self._first()
+        if known is None:
             return default
-        return all(feature not in one.features_off for one in self._view.in_force(service))
+        found = known.features.get(feature)
+        return found is None or _is_on(_least_restored(found, service)[0], feature, key)
+
+    def why(self, feature: str, *, service: str | None = None, default: bool = True, key: str | None = None) -> Answer[bool]:
+        """Return what `enabled` says, and what it comes from."""
+        known = self._view.known or self._first()
+        if known is None:
+            return Answer(default, "unknown")
+        found = known.features.get(feature)
+        deciding = _least_restored(found, service) if found else _NOBODY
+        return self._answer(_is_on(deciding[0], feature, key), deciding)
+
+    # --- capabilities ---
 
     def capability(self, name: str, *, service: str | None = None, default: int = 100) -> int:
-        """Return the percentage of a capability to use, 0 to 100: the least that any degradation (of `service`) leaves.
+        """Return the percentage of a capability to use, 0 to 100: the least that any degradation leaves.
 
-        `default` is the answer when nobody limits it.
+        `default` is the answer when nobody limits it, and while Redis was never reached. During a ramp the rest comes back by its
+        percentage, for all callers alike.
         """
-        self._ready()
-        return min((one.capabilities[name] for one in self._view.in_force(service) if name in one.capabilities), default=default)
+        known = self._view.known or self._first()
+        found = known.capabilities.get(name) if known else None
+        if found is None:
+            return default
+        value, (_, cause) = _least_left(found, name, service)
+        return default if cause is None else value
 
-    def level(self, service: str) -> LevelName:
-        """Return how far `service` is degraded."""
-        self._ready()
-        return next((one.level for one in self._view.in_force(service)), "normal")
+    def why_capability(self, name: str, *, service: str | None = None, default: int = 100) -> Answer[int]:
+        """Return what `capability` says, and what it comes from."""
+        known = self._view.known or self._first()
+        if known is None:
+            return Answer(default, "unknown")
+        found = known.capabilities.get(name)
+        value, deciding = _least_left(found, name, service) if found else (default, _NOBODY)
+        return self._answer(default if deciding[1] is None else value, deciding)
+
+    # --- services ---
+
+    def level(self, service: str | None = None) -> LevelName:
+        """Return how far `service` is degraded: the worst of its own and the system's levels, until the last ramp is through."""
+        found = self.in_force(service)
+        return _worst(found).level if found else "normal"
+
+    def why_level(self, service: str | None = None) -> Answer[LevelName]:
+        """Return what `level` says, and what it comes from."""
+        found = self.in_force(service)
+        if self._view.known is None:
+            return Answer("normal", "unknown")
+        if not found:
+            return self._answer("normal", _NOBODY)
+        cause = _worst(found)
+        return self._answer(cause.level, (cause.restored(time.time()), cause))
+
+    def in_force(self, service: str | None = None) -> tuple[Degraded, ...]:
+        """Return every degradation that a reader for `service` heeds now, those that are being restored among them."""
+        known = self._view.known or self._first()
+        if known is None or not known.degraded:
+            return ()
+        now = time.time()
+        return tuple(one for one in known.degraded if one.concerns(service) and one.restored(now) < GONE)
 
     def endpoint(self, service: str, default_url: str) -> str:
         """Return the URL of the backup in use for `service`, else `default_url`."""
+        known = self._view.known or self._first()
+        return known.endpoints.get(service, default_url) if known else default_url
+
+    # --- the view ---
+
+    @property
+    def freshness(self) -> Freshness:
+        """Return `unknown` while Redis was never reached, `fresh`, or `stale` while it is away."""
+        return self._view.freshness
+
+    def on_change(self, listener: Told) -> Callable[[], None]:
+        """Call `listener` with a `Change` whenever answers become others; return the function that ends this.
+
+        It is called in a thread of the client's and holds up the others; what it raises is logged. Pushed changes come at once, those
+        that come by the clock (an end, a step of a ramp) within two seconds.
+        """
+        return self._view.on_change(listener)
+
+    def _first(self) -> Known | None:
         self._ready()
-        known = self._view.known
-        return known.endpoints.get(service, default_url) if known and known.endpoints else default_url
+        return self._view.known
+
+    def _answer(self, value: T, deciding: Deciding) -> Answer[T]:
+        percent, cause = deciding
+        why: Why = "normal" if cause is None else "degraded" if percent == IN_FORCE else "restoring"
+        return Answer(value, why, percent, cause, self._view.freshness == "stale")
 
 
-def _readable(values: Sequence[bytes | None], needed: frozenset[str]) -> Iterator[dict[str, Any]]:
-    """Yield the values that are what they should be: one that is not must not hide the others."""
-    for value in texts(values):
-        try:
-            fields = json.loads(value)
-            if needed <= fields.keys():
-                yield fields
-                continue
-        except (ValueError, AttributeError):
-            pass
-        log.warning("left out what is no degradation and no endpoint: %.200s", value)
+def _least_restored(found: Iterable[Degraded], service: str | None) -> Deciding:
+    """Return what lets the fewest callers have their feature."""
+    least, cause = _NOBODY
+    now = time.time()
+    for one in found:
+        if one.concerns(service) and (percent := one.restored(now)) < least:
+            least, cause = percent, one
+    return least, cause
 
 
-def _degraded(fields: dict[str, Any]) -> Degraded:
-    return Degraded(fields["service"], fields["level"], fields["until"], frozenset(fields["features_off"]), fields["capabilities"])
+def _least_left(found: Iterable[Degraded], name: str, service: str | None) -> tuple[int, Deciding]:
+    """Return the least that is left of a capability, and what decides it."""
+    now = time.time()
+    least: tuple[int, Deciding] = (100, _NOBODY)
+    for one in found:
+        if one.concerns(service) and (percent := one.restored(now)) < GONE:
+            left = left_of(one.capabilities[name], percent)
+            if left < least[0] or least[1][1] is None:
+                least = left, (percent, one)
+    return least
+
+
+def _is_on(percent: int, feature: str, key: str | None) -> bool:
+    if percent in (IN_FORCE, GONE):
+        return percent == GONE
+    return (random() * 100 if key is None else share_of(key, feature)) < percent  # noqa: S311 - a share of callers, no secret
+
+
+def _worst(found: Iterable[Degraded]) -> Degraded:
+    return max(found, key=lambda one: (one.severity, one.until))
