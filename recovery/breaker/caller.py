@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar, cast
 
-from recovery.breaker.guarded import guard_coroutine, guard_function, returned
+from recovery.breaker.guarded import fall_back, fall_back_async, guard_coroutine, guard_function, returned
 from recovery.breaker.instep import InStep
 from recovery.breaker.turnstile import Ticket
 
@@ -43,14 +43,14 @@ class Breaker(InStep):
     def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `function`; raises `CircuitOpen` instead if the circuit is open, and whatever the function raises."""
         ticket = self.passing or self.enter()
-        began = self.clock() if self.timed else 0.0
+        began = self.clock() if self.measures else 0.0
         try:
             value = function(*args, **kwargs)
         except BaseException as error:
             self.raised(ticket, began, error)
             raise
         now = self.clock() if self.timed else 0.0
-        if ticket.alert or self.judges or now >= ticket.until or now - began >= self.slow_from:
+        if now >= ticket.until or now - began >= self.slow_from:
             returned(self, ticket, began, value)
         else:
             next(self.numbers)
@@ -59,14 +59,14 @@ class Breaker(InStep):
     async def acall(self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Await `function`; like `call`."""
         ticket = self.passing or await self.enter_async()
-        began = self.clock() if self.timed else 0.0
+        began = self.clock() if self.measures else 0.0
         try:
             value = await function(*args, **kwargs)
         except BaseException as error:
             self.raised(ticket, began, error)
             raise
         now = self.clock() if self.timed else 0.0
-        if ticket.alert or self.judges or now >= ticket.until or now - began >= self.slow_from:
+        if now >= ticket.until or now - began >= self.slow_from:
             returned(self, ticket, began, value)
         else:
             next(self.numbers)
@@ -90,9 +90,10 @@ class Breaker(InStep):
             if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
                 raise TypeError(f"Breaker '{self.name}' cannot guard the generator {function.__qualname__}: use 'with breaker:' inside it.")
             if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004
-                coroutine = cast("Callable[P, Awaitable[object]]", function)
-                return cast("Callable[P, T]", guard_coroutine(self, coroutine, fallback))
-            return guard_function(self, function, cast("Callable[P, T] | None", fallback))
+                coroutine = guard_coroutine(self, cast("Callable[P, Awaitable[object]]", function))
+                return cast("Callable[P, T]", fall_back_async(self.name, coroutine, fallback) if fallback else coroutine)
+            guarded = guard_function(self, function)
+            return fall_back(self.name, guarded, cast("Callable[P, T]", fallback)) if fallback else guarded
 
         return decorate
 
@@ -119,7 +120,7 @@ class Breaker(InStep):
         self.__exit__(kind, error, traceback)
 
     def _hold(self, ticket: Ticket) -> None:
-        _held.set((self, ticket, self.clock() if self.timed else 0.0, _held.get()))
+        _held.set((self, ticket, self.clock() if self.measures else 0.0, _held.get()))
 
     def stats(self) -> BreakerStats:
         """Return what this process's calls came to."""

@@ -25,27 +25,22 @@ def returned(turnstile: Turnstile, ticket: Ticket, began: float, value: object) 
         turnstile.ended(ticket, began, "ok")
 
 
-def guard_function(turnstile: Turnstile, function: Callable[P, T], fallback: Callable[P, T] | None) -> Callable[P, T]:
-    """Return `function` guarded; `fallback` gets the same arguments while the breaker refuses."""
-    enter, clock = turnstile.enter, turnstile.clock
-    timed, slow_from, judges = turnstile.timed, turnstile.slow_from, turnstile.options.record_result is not None
+def guard_function(turnstile: Turnstile, function: Callable[P, T]) -> Callable[P, T]:
+    """Return `function` guarded."""
+    enter, clock, slow_from = turnstile.enter, turnstile.clock, turnstile.slow_from
+    measures, timed = turnstile.measures, turnstile.timed
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            ticket = turnstile.passing or enter()
-        except CircuitOpen:
-            if fallback is None:
-                raise
-            return fallback(*args, **kwargs)
-        began = clock() if timed else 0.0
+        ticket = turnstile.passing or enter()
+        began = clock() if measures else 0.0
         try:
             value = function(*args, **kwargs)
         except BaseException as error:
             turnstile.raised(ticket, began, error)
             raise
         now = clock() if timed else 0.0
-        if ticket.alert or judges or now >= ticket.until or now - began >= slow_from:
+        if now >= ticket.until or now - began >= slow_from:
             returned(turnstile, ticket, began, value)
         else:
             next(turnstile.numbers)
@@ -54,33 +49,56 @@ def guard_function(turnstile: Turnstile, function: Callable[P, T], fallback: Cal
     return guarded
 
 
-def guard_coroutine(
-    turnstile: Turnstile, function: Callable[P, Awaitable[T]], fallback: Callable[P, Awaitable[T] | T] | None
-) -> Callable[P, Awaitable[T]]:
-    """Return the coroutine function guarded, as one; `fallback` may be either kind."""
-    clock, timed, slow_from = turnstile.clock, turnstile.timed, turnstile.slow_from
-    judges = turnstile.options.record_result is not None
+def guard_coroutine(turnstile: Turnstile, function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+    """Return the coroutine function guarded, as one."""
+    clock, slow_from = turnstile.clock, turnstile.slow_from
+    measures, timed = turnstile.measures, turnstile.timed
 
     @functools.wraps(function)
     async def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            ticket = turnstile.passing or await turnstile.enter_async()
-        except CircuitOpen:
-            if fallback is None:
-                raise
-            instead = fallback(*args, **kwargs)
-            return await instead if isinstance(instead, Awaitable) else instead
-        began = clock() if timed else 0.0
+        ticket = turnstile.passing or await turnstile.enter_async()
+        began = clock() if measures else 0.0
         try:
             value = await function(*args, **kwargs)
         except BaseException as error:
             turnstile.raised(ticket, began, error)
             raise
         now = clock() if timed else 0.0
-        if ticket.alert or judges or now >= ticket.until or now - began >= slow_from:
+        if now >= ticket.until or now - began >= slow_from:
             returned(turnstile, ticket, began, value)
         else:
             next(turnstile.numbers)
         return value
 
     return guarded
+
+
+def fall_back(name: str, guarded: Callable[P, T], fallback: Callable[P, T]) -> Callable[P, T]:
+    """Return the guarded function with another that gets the same arguments when the breaker of that name refuses."""
+
+    @functools.wraps(guarded)
+    def falling_back(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return guarded(*args, **kwargs)
+        except CircuitOpen as refused:
+            if refused.breaker != name:  # another breaker's, from inside the call
+                raise
+        return fallback(*args, **kwargs)
+
+    return falling_back
+
+
+def fall_back_async(name: str, guarded: Callable[P, Awaitable[T]], fallback: Callable[P, Awaitable[T] | T]) -> Callable[P, Awaitable[T]]:
+    """Do what `fall_back` does for a coroutine function; the fallback may be either kind."""
+
+    @functools.wraps(guarded)
+    async def falling_back(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await guarded(*args, **kwargs)
+        except CircuitOpen as refused:
+            if refused.breaker != name:
+                raise
+        instead = fallback(*args, **kwargs)
+        return await instead if isinstance(instead, Awaitable) else instead
+
+    return falling_back

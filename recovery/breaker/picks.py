@@ -31,9 +31,10 @@ def is_failure(judge: Callable[[object], bool], value: object) -> bool:
 def describe(error: BaseException) -> str:
     """Return an exception in one line, such as `ValueError: boom`."""
     try:
-        return f"{type(error).__name__}: {error}"[:300]
+        text = str(error)
     except Exception:  # noqa: BLE001 - an exception that cannot say what it is still counts
-        return type(error).__name__
+        text = ""
+    return f"{type(error).__name__}: {text}"[:300] if text else type(error).__name__
 
 
 def _picked(picks: Picks, error: Exception, *, otherwise: bool) -> bool:

@@ -36,7 +36,6 @@ class Permit:
     """The ticket of a call that no window counts: a probe, or, with an empty name, a call while the breaker is disabled."""
 
     __slots__ = ("asked", "name")
-    alert = True
     until = -inf
 
     def __init__(self, name: str, *, asked: bool) -> None:
@@ -76,19 +75,21 @@ class Turnstile:
     ) -> None:
         self.name = name
         self.options = options
-        self.timed = options.slow_call_duration is not None or (options.failure_rate is not None and options.window_seconds is not None)
-        """Say whether calls need the clock."""
+        self.measures = options.slow_call_duration is not None
+        """Say whether the beginning of a call needs the clock."""
+        self.timed = options.has_rates and (self.measures or options.window_seconds is not None)
+        """Say whether the end of a call needs the clock."""
         self.slow_from = options.slow_call_duration if options.slow_call_duration is not None else inf
         self._fleet = fleet
         self._breaker = cast("Breaker", self)  # only whole breakers are made; the fleet talks to those
         self._voting = fleet is not None and options.quorum > 1
         self.clock = clock
-        self.judges = options.record_result is not None
         self._draw = draw
         self._notices = Notices(on_change)
         self._circuit = Circuit()
         self._own: Circuit | None = None
         self._version = 0
+        self._why = ""
         self._refuse_until = -inf
         self._window: Window | None = None
         self._shown: Shown = shown(self._circuit, options, clock())
@@ -132,7 +133,7 @@ class Turnstile:
         if now < self._refuse_until:
             next(self._rejections)
             retry_after = self.options.reset_timeout if self._refuse_until == inf else self._refuse_until - now
-            raise CircuitOpen(breaker=self.name, state=self._shown, retry_after=retry_after, reason=self._standing.reason)
+            raise CircuitOpen(self.name, self._shown, retry_after, self._why)
         permit = os.urandom(16).hex()
         if self._fleet is not None and self._must_ask(now):
             return self._take(permit, self._fleet.admit(self._breaker, permit))
@@ -179,7 +180,7 @@ class Turnstile:
         circuit = self._standing
         if circuit.state == "half_open" and not circuit.stage:
             retry_after = min(retry_after, PROBE_ENDS_WITHIN)
-        raise CircuitOpen(breaker=self.name, state=self._shown, retry_after=retry_after, reason=circuit.reason)
+        raise CircuitOpen(self.name, self._shown, retry_after, self._why)
 
     # --- out ---
 
@@ -300,6 +301,7 @@ class Turnstile:
             self._told = self.count_calls()
             self._window = Window(self.options, self._told, now)
         self.passing = self._window if letting else None
+        self._why = standing.reason
         self._warned &= mode == "metrics_only"
         self._refuse_until = -inf
         if mode == "forced_open":

@@ -25,13 +25,26 @@ class Window:
         now: Seconds of a clock that only rises.
     """
 
-    __slots__ = ("_begin", "_failed", "_heard", "_in_a_row", "_least", "_marks", "_size", "_slow", "_width", "alert", "until")
+    __slots__ = (
+        "_all",
+        "_begin",
+        "_bucket_until",
+        "_failed",
+        "_heard",
+        "_in_a_row",
+        "_least",
+        "_marks",
+        "_size",
+        "_slow",
+        "_width",
+        "until",
+    )
 
     def __init__(self, options: BreakerOptions, begin: int, now: float) -> None:
-        self.alert = False
-        """Say that the next success means more than its number: ask `due`."""
         self.until = inf
-        """When the next bucket begins."""
+        """Until then a quick success only needs its number; from then on ask `due`. When the next bucket begins, or always."""
+        self._all = options.record_result is not None
+        self._bucket_until = inf
         self._begin = begin
         self._size = options.calls_in_window if options.has_rates else None
         self._least = options.minimum_requests if options.has_rates else inf
@@ -43,6 +56,7 @@ class Window:
         self._marks: deque[tuple[int, int]] = deque()
         if options.has_rates and self._width:
             self._roll(begin + 1, now)
+        self.until = -inf if self._all else self._bucket_until
 
     @property
     def in_run(self) -> bool:
@@ -51,11 +65,11 @@ class Window:
 
     def due(self, number: int, now: float) -> bool:
         """Say whether this success must be added; needs no lock."""
-        return self.in_run or now >= self.until or number - self._begin >= self._least
+        return self.in_run or now >= self._bucket_until or number - self._begin >= self._least
 
     def add(self, number: int, now: float, *, failed: bool = False, slow: bool = False) -> Counts:
         """Take in one call and return what the window holds now; a quick success need not be added unless it is `due`."""
-        if now >= self.until:
+        if now >= self._bucket_until:
             self._roll(number, now)
         self._in_a_row = self._in_a_row + 1 if failed else 0
         self._heard &= failed
@@ -75,17 +89,18 @@ class Window:
                 marked.popleft()
         calls = number - self._begin
         short = bool(self._failed or self._slow) and calls < self._least
-        self.alert = self.in_run or short
+        self.until = -inf if self._all or self.in_run or short else self._bucket_until
         return Counts(calls=calls, failures=len(self._failed), slow=len(self._slow), in_a_row=self._in_a_row)
 
     def hear(self, in_a_row: int) -> None:
         """Take note of how many calls in a row failed in the fleet."""
         if in_a_row:
-            self._heard = self.alert = True
+            self._heard = True
+            self.until = -inf
 
     def retire(self) -> None:
-        """Count no more; calls that are still under way find out by `alert`."""
-        self.alert = True
+        """Count no more; calls that are still under way find out by `until`."""
+        self.until = -inf
 
     def _roll(self, number: int, now: float) -> None:
         """Begin the bucket of `now` with this call, and drop those that the window has left behind."""
@@ -94,4 +109,4 @@ class Window:
         while self._marks[0][0] <= bucket - BUCKETS:
             self._marks.popleft()
         self._begin = self._marks[0][1] - 1
-        self.until = (bucket + 1) * self._width
+        self._bucket_until = (bucket + 1) * self._width

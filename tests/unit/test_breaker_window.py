@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import count
-from math import floor
+from math import floor, inf
 
 import pytest
 from hypothesis import given, settings
@@ -55,7 +55,7 @@ def test_it_holds_what_a_list_of_all_calls_holds(options: BreakerOptions, calls:
         expected = all_counted(told, options)
         plain = not call.failed and not call.slow
 
-        if plain and not window.alert and now < window.until:  # such a success is only numbered: it must not matter
+        if plain and now < window.until:  # such a success is only numbered: it must not matter
             assert not verdict(expected, options) or verdict(all_counted(told[:-1], options), options)
         elif not plain or window.due(number, now):
             assert window.add(number, now, failed=call.failed, slow=call.slow) == expected
@@ -66,17 +66,17 @@ def test_it_holds_what_a_list_of_all_calls_holds(options: BreakerOptions, calls:
 def test_a_success_after_failures_is_due_once() -> None:
     window = Window(BreakerOptions(failure_threshold=3), 0, 0.0)
     window.add(1, 0.0, failed=True)
-    assert window.alert
+    assert window.until == -inf
 
     window.add(2, 0.0)
 
-    assert not window.alert
+    assert window.until == inf
 
 
 def test_a_run_that_the_fleet_knows_of_makes_the_next_success_due_once() -> None:
     window = Window(BreakerOptions(failure_threshold=3), 0, 0.0)
     window.hear(0)
-    assert not window.alert
+    assert window.until == inf
 
     window.hear(2)
     assert window.due(1, 0.0)
@@ -89,11 +89,11 @@ def test_failures_that_are_too_few_calls_to_judge_are_judged_when_there_are_enou
     window = Window(BY_CALLS, 0, 0.0)
     window.add(1, 0.0, failed=True)
     window.add(2, 0.0)
-    assert window.alert, "one more makes it three"
+    assert window.until == -inf, "one more makes it three"
 
     assert window.due(3, 0.0)
     assert window.add(3, 0.0) == Counts(calls=3, failures=1)
-    assert not window.alert
+    assert window.until == inf
 
 
 def test_a_clock_that_is_set_back_only_delays_the_next_step() -> None:
