@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -218,6 +219,7 @@ def key_of(name: str) -> str:
     return f"{BREAKER}{{{name}}}"
 
 
+@lru_cache(maxsize=1_000)
 def as_json(options: BreakerOptions | None) -> str:
     """Return the options as the scripts read them: durations in ms, what was not given left out; empty for None."""
     if options is None:
