@@ -8,7 +8,7 @@ from recovery.models.health import CheckState, Sample, ServiceState
 from recovery.models.plan import LeftOut, Plan, PlannedAttempt
 from recovery.models.policy import Approval, Basis, Load, Pulse, Quota, Silence
 from recovery.models.records import Attempt, Decision, Event, Lease, Recovery, Step
-from recovery.models.standing import BreakerChange, BreakerView, Degradation, Endpoint, Mitigation
+from recovery.models.standing import BreakerChange, BreakerView, Degradation, Endpoint, Mitigation, RuleStanding
 from recovery.models.words import (
     OPEN_STATES,
     Action,
@@ -71,6 +71,7 @@ __all__ = [
     "Quota",
     "Recovery",
     "RecoveryState",
+    "RuleStanding",
     "Sample",
     "ServiceName",
     "ServiceState",

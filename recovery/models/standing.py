@@ -51,6 +51,24 @@ class Degradation:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleStanding:
+    """How an automatic rule of degradation stands; kept, so that a restart forgets nothing, and judged once per fleet."""
+
+    rule: str
+    service: str
+    """Whom it degrades: a service, or `*`."""
+    in_force: bool = False
+    since: datetime | None = None
+    """Since when the condition that would change it holds without a break."""
+    until: datetime | None = None
+    """When what it put ends, unless it is renewed."""
+    overruled_by: str = ""
+    """Who ended it by force: it stays without effect until its own condition lets it go once."""
+    version: int = 0
+    """How often it changed; the fence of what it put."""
+
+
+@dataclass(frozen=True, slots=True)
 class BreakerView:
     """One shared circuit breaker as it stands."""
 

@@ -7,6 +7,7 @@ from recovery.ports.fleetwide import Breakers, Cooldowns, Degradations, Endpoint
 from recovery.ports.intake import Accepted, Intake, Refusal, Report
 from recovery.ports.policy import Leadership, PolicyStore
 from recovery.ports.remedies import AttemptContext, Driver, DriverKind, Retry, StepWork, Strategy, Undo
+from recovery.ports.rules import RuleStore
 from recovery.ports.store import BreakerHistory, HealthStore, LeaseStore, RecoveryStore, Store
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Refusal",
     "Report",
     "Retry",
+    "RuleStore",
     "StepWork",
     "Store",
     "Strategy",

@@ -27,6 +27,7 @@ from recovery.models import (
 )
 from recovery.ports.intake import Accepted, Refusal, Report
 from recovery.ports.policy import Leadership, PolicyStore
+from recovery.ports.rules import RuleStore
 
 
 class LeaseStore(Protocol):
@@ -286,5 +287,5 @@ class BreakerHistory(Protocol):
         ...
 
 
-class Store(LeaseStore, Leadership, RecoveryStore, PolicyStore, HealthStore, BreakerHistory, Protocol):
+class Store(LeaseStore, Leadership, RecoveryStore, PolicyStore, HealthStore, BreakerHistory, RuleStore, Protocol):
     """The whole of it, as one object."""

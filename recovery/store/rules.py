@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from recovery.clocks import ahead, service_until, still_runs
 from recovery.errors import LeaseLost
@@ -224,3 +225,9 @@ def event_of(change: BreakerChange) -> list[Event]:
     data: JsonObject = {"breaker": change.breaker, "before": change.before, "after": change.after, "reason": change.reason}
     data |= {"trips": change.trips, "by": change.by}
     return [Event(f"circuit:{word}", change.at, change.service or change.breaker, data=data)] if word else []
+
+
+def audited(event: Event) -> dict[str, Any]:
+    """Return the row of the audit trail that goes with an event; its actor is the `by` of the event's data."""
+    detail: JsonObject = {"service": event.service, **event.data}
+    return {"action": event.name.replace(":", "_"), "actor": str(event.data.get("by", "")), "detail": detail, "at": event.at}

@@ -364,6 +364,19 @@ breaker_changes = Table(
 )
 """What circuit breakers showed; an entry of the stream that is read a second time, after a crash, finds its row."""
 
+degradation_rules = Table(
+    "degradation_rules",
+    metadata,
+    Column("rule", NAME, primary_key=True),
+    Column("service", NAME, nullable=False),
+    Column("in_force", Boolean, nullable=False),
+    Column("since", Utc),
+    Column("until", Utc),
+    Column("overruled_by", Prose, nullable=False),
+    Column("version", Integer, nullable=False),
+)
+"""How automatic rules of degradation stand; one row per rule that ever held."""
+
 pulses = Table(
     "pulses",
     metadata,

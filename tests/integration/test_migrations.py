@@ -34,6 +34,7 @@ from recovery.models import (
     Mitigation,
     Pulse,
     Recovery,
+    RuleStanding,
     Sample,
     ServiceState,
     Silence,
@@ -193,6 +194,7 @@ def test_a_path_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
         (Approval, schema.approvals),
         (Basis, schema.bases),
         (BreakerChange, schema.breaker_changes),
+        (RuleStanding, schema.degradation_rules),
         (Pulse, schema.pulses),
     ],
 )

@@ -18,6 +18,7 @@ from recovery.models import (
     Mitigation,
     Pulse,
     Recovery,
+    RuleStanding,
     Sample,
     ServiceState,
     Silence,
@@ -88,6 +89,7 @@ class Tables:
     approvals: dict[str, Approval] = field(default_factory=dict)
     bases: list[Basis] = field(default_factory=list)
     breaker_changes: list[BreakerChange] = field(default_factory=list)
+    rules: dict[str, RuleStanding] = field(default_factory=dict)
     pulses: dict[str, Pulse] = field(default_factory=dict)
     audits: list[AuditRow] = field(default_factory=list)
 

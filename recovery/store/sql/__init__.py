@@ -4,6 +4,7 @@ from sqlalchemy import Engine
 
 from recovery.store.engine import open_engine
 from recovery.store.sql.breakers import SqlBreakers
+from recovery.store.sql.degrading import SqlDegrading
 from recovery.store.sql.health import SqlHealth
 from recovery.store.sql.intake import SqlIntake
 from recovery.store.sql.journal import SqlJournal
@@ -19,7 +20,18 @@ __all__ = ["SqlStore"]
 
 
 class SqlStore(
-    SqlIntake, SqlLoad, SqlPolicy, SqlRecoveries, SqlJournal, SqlMitigations, SqlLedger, SqlLeases, SqlLeadership, SqlHealth, SqlBreakers
+    SqlIntake,
+    SqlLoad,
+    SqlPolicy,
+    SqlRecoveries,
+    SqlJournal,
+    SqlMitigations,
+    SqlLedger,
+    SqlLeases,
+    SqlLeadership,
+    SqlHealth,
+    SqlBreakers,
+    SqlDegrading,
 ):
     """Keep everything in one database; implements `ports.Store`. Every method may raise `StoreUnavailable`.
 

@@ -1,0 +1,77 @@
+"""Standings of rules are moved on by one judge at a time, and what is audited is an event as well."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from recovery.models import Event, RuleStanding
+from recovery.ports import Store
+from recovery.store.memory import MemoryStore
+from recovery.store.sql import SqlStore
+from tests.rows import at
+
+FIRST = RuleStanding("weak", "shop", since=at(1))
+
+
+def changed(number: int) -> Event:
+    return Event("degradation:changed", at(number), "shop", None, {"change": "put", "by": "rule weak"})
+
+
+def trail(store: Store) -> tuple[list[str], list[tuple[str, str]]]:
+    """Return the names of the events, and action and actor of the audit rows."""
+    if isinstance(store, MemoryStore):
+        return [event.name for event in store.events], [(row.action, row.actor) for row in store.audits]
+    assert isinstance(store, SqlStore)
+    with store.engine.connect() as connection:
+        events = [row[0] for row in connection.exec_driver_sql("SELECT name FROM events ORDER BY id")]
+        return events, [(row[0], row[1]) for row in connection.exec_driver_sql("SELECT action, actor FROM audit ORDER BY id")]
+
+
+def test_a_standing_comes_back_as_it_was_left(store: Store) -> None:
+    assert store.rule_standings() == {}
+
+    assert store.move_rule(None, FIRST)
+    kept = store.rule_standings()["weak"]
+    after = replace(kept, in_force=True, since=None, until=at(900), overruled_by="ann")
+    assert store.move_rule(kept, after)
+
+    assert kept == replace(FIRST, version=1)
+    assert store.rule_standings() == {"weak": replace(after, version=2)}
+
+
+def test_whoever_comes_second_changes_and_tells_nothing(store: Store) -> None:
+    assert store.move_rule(None, FIRST, [changed(1)])
+    kept = store.rule_standings()["weak"]
+
+    assert not store.move_rule(None, FIRST, [changed(2)])
+    assert store.move_rule(kept, replace(kept, in_force=True), [changed(3)])
+    assert not store.move_rule(kept, replace(kept, in_force=True), [changed(4)])
+    assert not store.move_rule(kept, None, [changed(5)])
+
+    assert trail(store) == (["degradation:changed"] * 2, [("degradation_changed", "rule weak")] * 2)
+
+
+def test_a_forgotten_rule_begins_anew(store: Store) -> None:
+    store.move_rule(None, FIRST)
+
+    assert store.move_rule(store.rule_standings()["weak"], None)
+
+    assert store.rule_standings() == {}
+    assert store.move_rule(None, FIRST)
+
+
+def test_of_many_judges_at_once_one_moves_it(store: Store) -> None:
+    store.move_rule(None, FIRST)
+    kept = store.rule_standings()["weak"]
+
+    with ThreadPoolExecutor(8) as pool:
+        moved = list(pool.map(lambda number: store.move_rule(kept, replace(kept, in_force=True), [changed(number)]), range(8)))
+
+    assert sorted(moved) == [False] * 7 + [True]
+    assert len(trail(store)[0]) == 1
+
+
+def test_what_is_audited_has_its_actor_and_is_an_event_too(store: Store) -> None:
+    store.record_audited([changed(1), changed(2)])
+    store.record_audited([])
+
+    assert trail(store) == (["degradation:changed"] * 2, [("degradation_changed", "rule weak")] * 2)
