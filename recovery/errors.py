@@ -173,6 +173,17 @@ class CircuitOpen(RecoveryError):
         return type(self), self.args
 
 
+class ChainExhausted(RecoveryError):
+    """No link of the chain answered."""
+
+    code = "CHAIN_EXHAUSTED"
+
+    def __init__(self, message: str | None = None, *, causes: Iterable[tuple[str, Exception]] = (), **payload: object) -> None:
+        self.causes = tuple(causes)
+        """Name and error of each link, in the order of the tries."""
+        super().__init__(message, causes=self.causes, **payload)
+
+
 class ApprovalRefused(RecoveryError):
     """This answer does not count."""
 
@@ -195,6 +206,18 @@ class PauseUnchanged(RecoveryError):
     """The kill switch is that way already."""
 
     code = "PAUSE_UNCHANGED"
+
+
+class DegradationInvalid(RecoveryError):
+    """This cannot be degraded so."""
+
+    code = "DEGRADATION_INVALID"
+
+
+class NotDegraded(RecoveryError):
+    """Nothing is degraded there."""
+
+    code = "NOT_DEGRADED"
 
 
 class ServiceBusy(RecoveryError):
