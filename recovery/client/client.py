@@ -12,16 +12,11 @@ from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar, Unpack
 from weakref import WeakSet
 
 from recovery.breaker.caller import Breaker
-from recovery.breaker.link import FleetLink
 from recovery.breaker.options import BreakerOptions, BreakerSettings
-from recovery.client.connection import connect, load_modules, resolve_url, spool_folder
-from recovery.client.endings import Endings
 from recovery.client.flags import Flags
 from recovery.client.forking import renew_after_fork
 from recovery.client.reporter import Reporter
-from recovery.client.sender import Sender
 from recovery.client.view import LocalView
-from recovery.client.watch import Watch
 from recovery.client.words import checked_name
 from recovery.errors import ConfigurationError
 
@@ -54,6 +49,13 @@ class RecoveryClient(Reporter):
     """
 
     def __init__(self, url: str | None = None, *, source: str | None = None, spool: str | Path | None = None) -> None:
+        # here and not above: who only imports the client, such as a test or a command line, need not wait for what it works with
+        from recovery.breaker.link import FleetLink
+        from recovery.client.connection import connect, load_modules, resolve_url, spool_folder
+        from recovery.client.endings import Endings
+        from recovery.client.sender import Sender
+        from recovery.client.watch import Watch
+
         self._url = resolve_url(url)
         load_modules()
         sender = Sender(self._url, Path(spool) if spool else spool_folder(url))

@@ -52,6 +52,14 @@ class Draft(NamedTuple):
     error: Seen | None = None
 
 
+class Beat(NamedTuple):
+    """A sign of life of one service."""
+
+    service: str
+    at: float
+    """Seconds since the epoch."""
+
+
 def see(error: BaseException, depth: int = 0) -> Seen:
     """Take from an exception and its causes what a report needs."""
     frames: list[Frame] = []

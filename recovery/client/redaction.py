@@ -1,5 +1,6 @@
 """Takes secrets out of texts and details before they leave the process."""
 
+import functools
 import re
 from collections.abc import Mapping
 
@@ -9,30 +10,25 @@ _LABEL = (
     r"(?:passw(?:or)?d|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential|authorization|cookie)[\w.-]{0,40}"
 )
 _LABEL_HINTS = ("passw", "passphrase", "pwd", "secret", "token", "key", "credential", "authorization", "cookie")
-_NAMED = re.compile(_LABEL, re.IGNORECASE)
 
 _RULES = (
-    (
-        ("-----begin",),
-        re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)", re.DOTALL),
-        HIDDEN,
-    ),
-    (("://",), re.compile(r"(://)([^\s/@:]{0,200}):[^\s/]{0,500}@"), rf"\1\2:{HIDDEN}@"),
+    (("-----begin",), r"(?s)-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)", HIDDEN),
+    (("://",), r"(://)([^\s/@:]{0,200}):[^\s/]{0,500}@", rf"\1\2:{HIDDEN}@"),
     (
         ("bearer", "basic", "digest"),
-        re.compile(r"\b(Bearer|Basic|Digest)\s{1,5}[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE),
+        r"(?i)\b(Bearer|Basic|Digest)\s{1,5}[A-Za-z0-9._~+/=-]{8,}",
         rf"\1 {HIDDEN}",
     ),
     (
         _LABEL_HINTS,
-        re.compile(rf"""({_LABEL}["']?\s{{0,5}}[=:]\s{{0,5}})("[^"]*"|'[^']*'|[^\s,;&"')\]}}}}]+)""", re.IGNORECASE),
+        rf"""(?i)({_LABEL}["']?\s{{0,5}}[=:]\s{{0,5}})("[^"]*"|'[^']*'|[^\s,;&"')\]}}}}]+)""",
         rf"\1{HIDDEN}",
     ),
-    (("eyj",), re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"), HIDDEN),
-    (("akia", "asia"), re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), HIDDEN),
+    (("eyj",), r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*", HIDDEN),
+    (("akia", "asia"), r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b", HIDDEN),
 )
 """Hints, pattern, replacement: a pattern runs only where a hint occurs, because most texts hold no secret and a search for a
-fixed text costs a hundredth of a pattern."""
+fixed text costs a hundredth of a pattern. They are compiled when first needed: importing the client must stay cheap."""
 
 
 def redact(text: str) -> str:
@@ -40,7 +36,7 @@ def redact(text: str) -> str:
     lowered = text.lower()
     for hints, pattern, replacement in _RULES:
         if any(hint in lowered for hint in hints):
-            text = pattern.sub(replacement, text)
+            text = re.sub(pattern, replacement, text)
     return text
 
 
@@ -49,7 +45,12 @@ def redact_details(value: object) -> object:
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, Mapping):
-        return {str(key): HIDDEN if _NAMED.search(str(key)) else redact_details(item) for key, item in value.items()}
+        return {str(key): HIDDEN if _names_secret(str(key)) else redact_details(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [redact_details(item) for item in value]
     return value
+
+
+@functools.lru_cache(maxsize=1_024)  # keys come again and again
+def _names_secret(key: str) -> bool:
+    return re.search(_LABEL, key, re.IGNORECASE) is not None

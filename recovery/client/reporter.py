@@ -4,14 +4,17 @@ import logging
 import os
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from recovery.client.clean import labels_of, text_of
 from recovery.client.counts import Stats
-from recovery.client.draft import Draft, kind_of, see, take_details
+from recovery.client.draft import Beat, Draft, kind_of, see, take_details
 from recovery.client.guard import Guard
 from recovery.client.heartbeat import Heartbeat
-from recovery.client.sender import Beat, Sender
 from recovery.client.words import CATEGORIES, SEVERITIES, TYPES, CategoryName, SeverityName, TypeName, checked_name, known_word
+
+if TYPE_CHECKING:
+    from recovery.client.sender import Sender
 
 log = logging.getLogger("recovery.client")
 
@@ -24,7 +27,7 @@ class Reporter:
         source: Who reports.
     """
 
-    def __init__(self, sender: Sender, source: str) -> None:
+    def __init__(self, sender: "Sender", source: str) -> None:
         self._sender = sender
         self._source = source
         self._heartbeats: list[Heartbeat] = []

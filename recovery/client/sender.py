@@ -6,25 +6,16 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Lock, Thread
 from time import monotonic
-from typing import NamedTuple
 
 from recovery.client.counts import Counts, Stats
 from recovery.client.delivery import SLICE, Delivery
-from recovery.client.draft import Draft, encode
+from recovery.client.draft import Beat, Draft, encode
 from recovery.client.redaction import redact
 from recovery.client.spool import Spool
 
 CAPACITY = 10_000
 LINGER = 0.02
 """Seconds that the thread waits for more before it sleeps: to wake a sleeping one costs the caller more than all the rest."""
-
-
-class Beat(NamedTuple):
-    """A sign of life of one service."""
-
-    service: str
-    at: float
-    """Seconds since the epoch."""
 
 
 class Sender:
