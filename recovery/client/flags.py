@@ -13,6 +13,7 @@ from recovery.degrade.ramp import GONE, IN_FORCE, left_of, share_of
 __all__ = ["Answer", "Degraded", "Flags", "LevelName", "Why"]
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 Deciding = tuple[int, Degraded | None]
 """How far it is restored in percent, and what decides; (100, None) for what nobody touches."""
 
@@ -23,10 +24,10 @@ _NOBODY: Deciding = (GONE, None)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer(Generic[T]):
+class Answer(Generic[T_co]):
     """An answer and where it comes from."""
 
-    value: T
+    value: T_co
     why: Why
     percent: int = GONE
     """For how many callers of a hundred it is over: 0 in force, 1 to 99 restoring, 100 normal."""
