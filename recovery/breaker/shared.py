@@ -7,7 +7,7 @@ import json
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +117,7 @@ class SharedCircuits:
         self._scripts = {name: self._register((*before, name)) for name, before in _SCRIPTS.items()}
 
     def _register(self, parts: Sequence[str]) -> "Script":
-        return self._redis.register_script("\n".join((_LUA / f"{part}.lua").read_text() for part in parts))
+        return self._redis.register_script("\n".join(map(_source, parts)))
 
     def names(self) -> list[str]:
         """Return the names of all breakers that somebody used."""
@@ -212,6 +212,11 @@ class SharedCircuits:
         now = "" if self._clock is None else round(self._clock() * 1000)
         answer = self._scripts[script](keys=keys, args=[name, as_json(options), now, self._chance(), by[:200] or self._by, *arguments])
         return snapshot_of(answer[0]), [int(value) for value in answer[1:]]
+
+
+@cache
+def _source(part: str) -> str:
+    return (_LUA / f"{part}.lua").read_text()
 
 
 def key_of(name: str) -> str:

@@ -7,7 +7,7 @@ if ARGV[6] == '0' then
     note(now, 'the recovery is over')
   end
 elseif circuit.known then
-  circuit.repairing_until = now + ARGV[6]
-  note(now, 'a recovery is at work')
+  circuit.repairing_until, circuit.dirty = now + ARGV[6], true
+  if circuit.shown ~= shown(now) then note(now, 'a recovery is at work') end -- a renewal reaches the callers when they look
 end
 return answer()
