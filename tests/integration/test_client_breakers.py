@@ -12,6 +12,7 @@ from redis import Redis
 
 from recovery.breaker import Breaker, RedisBreakers
 from recovery.breaker.circuit import opens_for
+from recovery.breaker.shared import BREAKER_HISTORY
 from recovery.client import CircuitOpen, RecoveryClient
 from recovery.errors import ConfigurationError
 from recovery.models import BreakerState, Failure
@@ -206,6 +207,38 @@ def test_breaking_goes_on_alone_and_merges_when_redis_is_back(
         assert mine.state == "open"
     assert caplog.text.count("breakers go on with what this process sees alone") == 1
     assert caplog.text.count("breakers are shared with the fleet again") == 1
+
+
+def test_failures_counted_alone_arrive_when_redis_is_back(server: ValkeyServer, tmp_path: Path) -> None:
+    with RecoveryClient(server.url, spool=tmp_path) as client:
+        mine = gateway(client)
+        server.kill()
+        eventually(lambda: not client._link.connected)
+        fail(mine, 2)
+        assert mine.state == "closed"
+
+        server.start()
+        with Redis.from_url(server.url) as redis:
+            board = RedisBreakers(redis)
+            eventually(lambda: (view := board.view("gateway")) is not None and view.in_a_row == 2)
+            fail(mine)
+            eventually(lambda: (view := board.view("gateway")) is not None and view.state is BreakerState.OPEN)
+
+
+def test_an_empty_redis_learns_from_whoever_knew_it_open(server: ValkeyServer, tmp_path: Path) -> None:
+    with RecoveryClient(server.url, spool=tmp_path / "here") as here, RecoveryClient(server.url, spool=tmp_path / "there") as there:
+        mine, theirs = gateway(here), gateway(there)
+        fail(mine, 3)
+        eventually(lambda: theirs.state == "open")
+        server.kill()
+        server.start()
+
+        with Redis.from_url(server.url) as redis:
+            board = RedisBreakers(redis)
+            eventually(lambda: (view := board.view("gateway")) is not None and view.state is BreakerState.OPEN and view.trips == 1)
+            eventually(lambda: here._link.connected and there._link.connected)
+            assert redis.xlen(BREAKER_HISTORY) == 0, "it is no new opening"
+        assert (mine.state, theirs.state) == ("open", "open")
 
 
 def test_failures_that_the_fleet_knows_are_not_counted_twice_after_an_outage(server: ValkeyServer, tmp_path: Path) -> None:
