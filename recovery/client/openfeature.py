@@ -175,10 +175,8 @@ class RecoveryProvider(AbstractProvider):
             return _not_ready(primary)
         url = self._flags.endpoint(service, "")
         reason = Reason.STALE if freshness == "stale" else Reason.TARGETING_MATCH if url else Reason.DEFAULT
-        variant = "backup" if url else "primary"
-        return FlagResolutionDetails(
-            url or primary, reason=reason, variant=variant, flag_metadata={"service": service} if url else _NOTHING
-        )
+        variant, metadata = ("backup", {"service": service}) if url else ("primary", {})
+        return FlagResolutionDetails(url or primary, reason=reason, variant=variant, flag_metadata=metadata)
 
     def _everything(self, service: str, level: Answer[str], key: str | None) -> Mapping[str, FlagValueType]:
         found = self._flags.in_force(service)
