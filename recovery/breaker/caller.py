@@ -1,14 +1,28 @@
 """The circuit breaker as its callers use it: decorator, context manager, `call`, what it shows and what people can tell it."""
 
 import inspect
+import time
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
+from random import random
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar, cast
 
-from recovery.breaker.guarded import fall_back, fall_back_async, guard_coroutine, guard_function, returned
+from recovery.breaker.changes import Listener
+from recovery.breaker.fleet import Fleet
+from recovery.breaker.guarded import (
+    AsyncCalls,
+    Calls,
+    async_calls_through,
+    calls_through,
+    fall_back,
+    fall_back_async,
+    guard_coroutine,
+    guard_function,
+)
 from recovery.breaker.instep import InStep
+from recovery.breaker.options import BreakerOptions
 from recovery.breaker.turnstile import Ticket
 
 P = ParamSpec("P")
@@ -38,39 +52,33 @@ class Breaker(InStep):
     """A circuit breaker for calls to one thing; use it as a decorator, as a context manager (sync or async), or by `call`.
 
     `RecoveryClient.breaker` makes one that the fleet shares; one that is made by hand works for its process alone.
+
+    Args:
+        name: The breaker's name; processes that use the same one share it.
+        options: When it opens, probes and closes.
+        fleet: The connection to the other processes; None: this process alone.
+        clock: Seconds that only ever rise.
+        draw: Chance, from 0 up to but not including 1.
+        on_change: Told every change of what is shown; never while a lock is held.
     """
 
-    def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call `function`; raises `CircuitOpen` instead if the circuit is open, and whatever the function raises."""
-        ticket = self.passing or self.enter()
-        began = self.clock() if self.measures else 0.0
-        try:
-            value = function(*args, **kwargs)
-        except BaseException as error:
-            self.raised(ticket, began, error)
-            raise
-        now = self.clock() if self.timed else 0.0
-        if now >= ticket.until or now - began >= self.slow_from:
-            returned(self, ticket, began, value)
-        else:
-            next(self.numbers)
-        return value
+    call: Calls
+    """Calls a function: `breaker.call(function, *args)`."""
+    acall: AsyncCalls
+    """Awaits a coroutine function: `await breaker.acall(function, *args)`."""
 
-    async def acall(self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Await `function`; like `call`."""
-        ticket = self.passing or await self.enter_async()
-        began = self.clock() if self.measures else 0.0
-        try:
-            value = await function(*args, **kwargs)
-        except BaseException as error:
-            self.raised(ticket, began, error)
-            raise
-        now = self.clock() if self.timed else 0.0
-        if now >= ticket.until or now - began >= self.slow_from:
-            returned(self, ticket, began, value)
-        else:
-            next(self.numbers)
-        return value
+    def __init__(
+        self,
+        name: str,
+        options: BreakerOptions,
+        fleet: Fleet | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        draw: Callable[[], float] = random,
+        on_change: Listener | None = None,
+    ) -> None:
+        super().__init__(name, options, fleet, clock, draw, on_change)
+        self.call = calls_through(self)
+        self.acall = async_calls_through(self)
 
     def __call__(self, function: Callable[P, T]) -> Callable[P, T]:
         """Return `function` guarded by this breaker; a coroutine function stays one.

@@ -5,12 +5,10 @@ call runs: its ticket, which it was let in with, says where its end counts.
 """
 
 import os
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from math import inf
-from random import random
 from threading import Lock
 from typing import TYPE_CHECKING, NoReturn, cast
 
@@ -51,14 +49,6 @@ class Turnstile:
     """The ways in and out of a breaker in one process.
 
     With a quorum this process's own opening is a cycle of its own (`_own`) beside the fleet's, and stands before it.
-
-    Args:
-        name: The breaker's name; processes that use the same one share it.
-        options: When it opens, probes and closes.
-        fleet: The connection to the other processes; None: this process alone.
-        clock: Seconds that only ever rise.
-        draw: Chance, from 0 up to but not including 1.
-        on_change: Told every change of what is shown; never while a lock is held.
     """
 
     passing: Window | None
@@ -68,10 +58,10 @@ class Turnstile:
         self,
         name: str,
         options: BreakerOptions,
-        fleet: Fleet | None = None,
-        clock: Callable[[], float] = time.monotonic,
-        draw: Callable[[], float] = random,
-        on_change: Listener | None = None,
+        fleet: Fleet | None,
+        clock: Callable[[], float],
+        draw: Callable[[], float],
+        on_change: Listener | None,
     ) -> None:
         self.name = name
         self.options = options
@@ -81,8 +71,6 @@ class Turnstile:
         """Say whether the end of a call needs the clock."""
         self.slow_from = options.slow_call_duration if options.slow_call_duration is not None else inf
         self._fleet = fleet
-        self._breaker = cast("Breaker", self)  # only whole breakers are made; the fleet talks to those
-        self._voting = fleet is not None and options.quorum > 1
         self.clock = clock
         self._draw = draw
         self._notices = Notices(on_change)
@@ -120,6 +108,14 @@ class Turnstile:
         """Return the state as this process sees it: `closed`, `open`, `half_open`, `repairing`, or a mode that somebody set."""
         now = self.clock()
         return shown(at(self._standing, self.options, now), self.options, now)
+
+    @property
+    def _breaker(self) -> "Breaker":
+        return cast("Breaker", self)  # only whole breakers are made; the fleet talks to those
+
+    @property
+    def _voting(self) -> bool:
+        return self._fleet is not None and self.options.quorum > 1
 
     @property
     def _standing(self) -> Circuit:
