@@ -22,6 +22,10 @@ DEGRADE = """
 features = ["search"]
 reason = "search is down"
 """
+GATE = """
+[services.gate.remedies.circuit_reset]
+breaker = "gate-calls"
+"""
 
 
 def patients() -> list[Patient]:
@@ -31,6 +35,7 @@ def patients() -> list[Patient]:
         Patient("calm", "healthy_for = 0\ncooldown = { restart = 15 }"),
         Patient("search", 'healthy_for = 0\nplan = { service_unavailable = ["degrade"] }', DEGRADE),
         Patient("shadow", "dry_run = true"),
+        Patient("gate", "healthy_for = 0", GATE),
         Patient("stubborn", "healthy_for = 0\nverify_timeout = 2"),
     ]
 
