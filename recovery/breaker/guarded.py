@@ -1,7 +1,8 @@
 """Makes the functions through which calls go: a breaker lets them in, times them and counts how they end.
 
 The four of them say the same on purpose: sharing it would cost each call of a closed breaker another call. They are closures because
-those read what never changes quicker than methods do. All but the plain success of a closed breaker goes to `Turnstile`.
+those read what never changes quicker than methods do, and keywords are only handed on if there are any, because handing on none
+costs a twentieth of it all. All but the plain success of a closed breaker goes to `Turnstile`.
 """
 
 import functools
@@ -50,7 +51,7 @@ def calls_through(turnstile: Turnstile) -> Calls:
         ticket = turnstile.passing or enter()
         began = clock() if measures else 0.0
         try:
-            value = function(*args, **kwargs)
+            value = function(*args, **kwargs) if kwargs else function(*args)  # type: ignore[call-arg]
         except BaseException as error:
             turnstile.raised(ticket, began, error)
             raise
@@ -73,7 +74,7 @@ def async_calls_through(turnstile: Turnstile) -> AsyncCalls:
         ticket = turnstile.passing or await turnstile.enter_async()
         began = clock() if measures else 0.0
         try:
-            value = await function(*args, **kwargs)
+            value = await (function(*args, **kwargs) if kwargs else function(*args))  # type: ignore[call-arg]
         except BaseException as error:
             turnstile.raised(ticket, began, error)
             raise
@@ -97,7 +98,7 @@ def guard_function(turnstile: Turnstile, function: Callable[P, T]) -> Callable[P
         ticket = turnstile.passing or enter()
         began = clock() if measures else 0.0
         try:
-            value = function(*args, **kwargs)
+            value = function(*args, **kwargs) if kwargs else function(*args)  # type: ignore[call-arg]
         except BaseException as error:
             turnstile.raised(ticket, began, error)
             raise
@@ -121,7 +122,7 @@ def guard_coroutine(turnstile: Turnstile, function: Callable[P, Awaitable[T]]) -
         ticket = turnstile.passing or await turnstile.enter_async()
         began = clock() if measures else 0.0
         try:
-            value = await function(*args, **kwargs)
+            value = await (function(*args, **kwargs) if kwargs else function(*args))  # type: ignore[call-arg]
         except BaseException as error:
             turnstile.raised(ticket, began, error)
             raise
