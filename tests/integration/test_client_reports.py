@@ -181,7 +181,7 @@ def test_no_call_waits_for_a_redis_that_is_away(away: str, request: pytest.Fixtu
     assert stats.spooled == 3
 
 
-NEVER_WAIT = ("report", "heartbeat", "endpoint", "fail")
+NEVER_WAIT = ("report", "heartbeat", "endpoint", "chain", "heal", "fail")
 
 
 def calls_while_away(url: str, spool: Path) -> tuple[dict[str, float], Stats]:
@@ -193,11 +193,16 @@ def calls_while_away(url: str, spool: Path) -> tuple[dict[str, float], Stats]:
         with pytest.raises((ZeroDivisionError, CircuitOpen)):
             breaker.call(lambda: 1 / 0)
 
+    def broken() -> int:
+        raise ConnectionError
+
     calls: dict[str, Callable[[], object]] = {
         "report": lambda: client.report("web", ValueError("x")),
         "heartbeat": lambda: client.heartbeat("web"),
         "flags": lambda: client.flags.enabled("search"),
         "endpoint": lambda: client.endpoint("db", "primary"),
+        "chain": client.chain("prices", broken, default=0),
+        "heal": lambda: client.healing("web", attempts=1, ignore=(ZeroDivisionError,)).call(int),
         "fail": fail,
         "fail in half-open": fail,
         "close": client.close,

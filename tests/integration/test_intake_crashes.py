@@ -23,7 +23,7 @@ from recovery.store.migrate import migrate
 from recovery.store.sql import SqlStore
 from tests.world import FakeStrategy
 from workers import reports
-from workers.reports import FIELD, STREAM, Drain
+from workers.reports import FIELD, FIELD_OF_MANY, STREAM, Drain
 
 SERVICES = ("shop", "cart", "search")
 REPORTS = 60
@@ -84,24 +84,30 @@ def redis(redis_client: Redis, valkey_url: str) -> Iterator[Redis]:
 
 
 @pytest.mark.parametrize(
-    "point",
+    ("point", "together"),
     [
-        "as soon as it was read",
-        "in the middle of the batch",
-        "before the commit",
-        "between commit and acknowledgement",
-        "after the acknowledgement",
-        "one by one",
+        ("as soon as it was read", 1),
+        ("in the middle of the batch", 1),
+        ("before the commit", 1),
+        ("between commit and acknowledgement", 1),
+        ("between commit and acknowledgement", 7),
+        ("after the acknowledgement", 1),
+        ("one by one", 1),
+        ("one by one", 7),
     ],
 )
 def test_a_killed_consumer_loses_and_doubles_nothing(
-    point: str, redis: Redis, valkey_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    point: str, together: int, redis: Redis, valkey_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = f"sqlite:///{tmp_path}/history.db"
     migrate(database)
-    for number in [*range(REPORTS), 3, 7]:  # two of them come twice
-        report = {"id": f"f-{number}", "service": SERVICES[number % 3], "category": "database"}
-        redis.xadd(STREAM, {FIELD: json.dumps(report)})
+    numbers = [*range(REPORTS), 3, 7]  # two of them come twice
+    sent = [{"id": f"f-{number}", "service": SERVICES[number % 3], "category": "database"} for number in numbers]
+    for first in range(0, len(sent), together):
+        if together == 1:
+            redis.xadd(STREAM, {FIELD: json.dumps(sent[first])})
+        else:
+            redis.xadd(STREAM, {FIELD_OF_MANY: json.dumps(sent[first : first + together])})
 
     doomed = multiprocessing.get_context("spawn").Process(target=drain_and_die, args=(point, valkey_url, database))
     doomed.start()
