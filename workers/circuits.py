@@ -105,10 +105,28 @@ class CircuitHistory:
     def _take(self, entries: list[Entry]) -> int:
         changes = [change for entry_id, fields in entries if fields and (change := change_of(entry_id, fields)) is not None]
         with _between_batches:
-            self._store.record_changes(changes)
+            self._record(changes)
         if entries:
             self._redis.xack(BREAKER_HISTORY, GROUP, *(entry_id for entry_id, _ in entries))
         return len(entries)
+
+    def _record(self, changes: list[BreakerChange]) -> None:
+        try:
+            self._store.record_changes(changes)
+        except (StoreUnavailable, ConfigurationError):
+            raise  # with a database they may be stored later
+        except Exception:
+            logger.exception("%d changes of breakers could not be stored as a whole, so each is tried by itself", len(changes))
+            for change in changes:
+                self._record_one(change)
+
+    def _record_one(self, change: BreakerChange) -> None:
+        try:
+            self._store.record_changes([change])
+        except (StoreUnavailable, ConfigurationError):
+            raise
+        except Exception:
+            logger.exception("a change of breaker '%s' cannot be stored and is left out: %r", change.breaker, change)
 
     def _take_over(self) -> None:
         """Claim what dead workers left, and forget workers that left nothing."""

@@ -146,7 +146,7 @@ class SharedCircuits:
 
     def probed(self, name: str, options: BreakerOptions | None, result: Result, permit: str, reason: str = "") -> tuple[Snapshot, bool]:
         """Count the end of a probe; the second value says whether this opened the breaker."""
-        snapshot, (opened,) = self._run("probed", name, options, result, permit, reason[:500])
+        snapshot, (opened,) = self._run("probed", name, options, result, permit, _sentence(reason))
         return snapshot, bool(opened)
 
     def tell(self, name: str, options: BreakerOptions | None, calls: Sequence[Ended]) -> tuple[Snapshot, bool]:
@@ -157,7 +157,7 @@ class SharedCircuits:
     def vote(self, name: str, options: BreakerOptions, process: str, seconds: float, reason: str = "") -> tuple[Snapshot, bool]:
         """Note that `process` opened the breaker for itself for so long, 0: no longer; the second value says whether the fleet opened."""
         milliseconds = max(1, round(seconds * 1000)) if seconds > 0 else 0
-        snapshot, (opened,) = self._run("vote", name, options, process, milliseconds, reason[:500])
+        snapshot, (opened,) = self._run("vote", name, options, process, milliseconds, _sentence(reason))
         return snapshot, bool(opened)
 
     def merge(
@@ -178,8 +178,8 @@ class SharedCircuits:
             "merge",
             name,
             options,
-            calls.reason[:500] if calls else "",
-            calls.tripped[:500] if calls else "",
+            _sentence(calls.reason if calls else ""),
+            _sentence(calls.tripped if calls else ""),
             view.version,
             known.state,
             round(retry_in * 1000),
@@ -194,11 +194,11 @@ class SharedCircuits:
 
     def half_open(self, name: str, reason: str = "a recovery probes it") -> Snapshot:
         """Let probes through now; any but an open breaker stays as it is."""
-        return self._run("half_open", name, None, reason)[0]
+        return self._run("half_open", name, None, _sentence(reason))[0]
 
     def operate(self, name: str, order: Order, *, options: BreakerOptions | None = None, reason: str = "", by: str = "") -> Snapshot:
         """Do what an operator says, for the whole fleet."""
-        return self._run("operate", name, options, order, reason[:500], by=by)[0]
+        return self._run("operate", name, options, order, _sentence(reason), by=_sentence(by))[0]
 
     def repair(self, name: str, seconds: float) -> Snapshot:
         """Mark for so long that a recovery is at work; 0 takes the mark away."""
@@ -242,7 +242,12 @@ def _batches(calls: Iterable[Ended]) -> list[int]:
 
 
 def _last_reason(calls: Sequence[Ended]) -> str:
-    return next((each.reason[:500] for each in reversed(calls) if each.reason), "")
+    return _sentence(next((each.reason for each in reversed(calls) if each.reason), ""))
+
+
+def _sentence(text: str) -> str:
+    """Return what fits into the history: 600 characters that UTF-8 has."""
+    return text[:600].encode(errors="replace").decode()
 
 
 def _seconds(told: dict[str, Any], field: str) -> float | None:

@@ -337,6 +337,15 @@ def test_votes_open_it_when_enough_processes_agree_at_once(redis_client: Redis, 
     assert not shared.vote("gateway", options, "five", 60, "refused")[1]
 
 
+def test_votes_open_it_again_in_the_middle_of_a_ramp(shared: SharedCircuits) -> None:
+    options = replace(NEVER, quorum=2, ramp=(10, 50), success_threshold=1)
+    for _ in range(2):
+        shared.vote("gateway", options, "one", 60)
+        assert shared.vote("gateway", options, "two", 60)[1]
+        shared.half_open("gateway")
+        assert shared.probed("gateway", options, "ok", PROBE)[0].circuit.stage == 1
+
+
 def test_probes_use_the_thresholds_that_the_callers_gave(redis_client: Redis, shared: SharedCircuits) -> None:
     shared.tell("gateway", replace(NEVER, success_threshold=1), [FAILED, FAILED])
     breakers = RedisBreakers(redis_client)
@@ -385,12 +394,12 @@ def test_scripts_that_redis_forgot_are_loaded_again(redis_client: Redis, shared:
 
 @pytest.mark.parametrize("name", ["history", "changed", "a.b-c_D", "gateway"])
 def test_no_name_and_no_reason_breaks_anything(redis_client: Redis, shared: SharedCircuits, name: str) -> None:
-    odd = 'quoted "and" \\ \n odd ✂ ' + "x" * 600
+    odd = 'quoted "and" \\ \n odd \ud800 \x00 ' + "✂" * 700
 
     snapshot, opened = shared.tell(name, NEVER, [Ended("failed", 9, reason=odd)])
 
     assert opened
-    assert snapshot.circuit.reason == f"9 failures in a row, at last {odd[:500]}"
+    assert snapshot.circuit.reason == "9 failures in a row, at last " + odd[:600].replace("\ud800", "?")
     assert redis_client.hget(key_of(name), "state") == b"open"
     assert json.loads(redis_client.hget(key_of(name), "options") or "")["failure_threshold"] == 2
     assert history(redis_client)[0]["name"] == name

@@ -37,7 +37,11 @@ class Brittle(MemoryStore):
         return new
 
 
-def once(error: Exception) -> Callable[[], None]:
+class KilledError(BaseException):
+    """The process ends here."""
+
+
+def once(error: BaseException) -> Callable[[], None]:
     left = [error]
 
     def raise_once() -> None:
@@ -71,11 +75,11 @@ def test_changes_reach_the_store_and_are_acknowledged(redis_client: Redis) -> No
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_crash_around_the_commit_loses_nothing_and_doubles_nothing(redis_client: Redis, moment: str) -> None:
-    store = Brittle(**{moment: once(RuntimeError("killed"))})
+    store = Brittle(**{moment: once(KilledError())})
     trip(redis_client)
     first = CircuitHistory(redis_client, store, "dead")
     first.join()
-    with pytest.raises(RuntimeError, match="killed"):
+    with pytest.raises(KilledError):
         first.turn()
 
     stop = threading.Event()
@@ -92,11 +96,11 @@ def test_a_crash_around_the_commit_loses_nothing_and_doubles_nothing(redis_clien
 
 def test_what_a_dead_worker_left_is_taken_over(redis_client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(circuits, "CLAIM_IDLE", 0)
-    store = Brittle(before=once(RuntimeError("killed")))
+    store = Brittle(before=once(KilledError()))
     trip(redis_client)
     dead = CircuitHistory(redis_client, store, "dead")
     dead.join()
-    with pytest.raises(RuntimeError, match="killed"):
+    with pytest.raises(KilledError):
         dead.turn()
 
     CircuitHistory(redis_client, store, "alive").turn()
@@ -128,6 +132,41 @@ def test_an_entry_that_tells_of_nothing_is_left_out(redis_client: Redis, caplog:
 
     assert len(store.breaker_changes("gateway", 10)) == 1
     assert "tells of no change of a breaker" in caplog.text
+
+
+def test_one_change_that_cannot_be_stored_holds_up_no_other(redis_client: Redis, caplog: pytest.LogCaptureFixture) -> None:
+    class Choosy(MemoryStore):
+        def record_changes(self, changes: Sequence[BreakerChange]) -> int:
+            if any(change.breaker == "odd" for change in changes):
+                raise ValueError("no")
+            return super().record_changes(changes)
+
+    store = Choosy()
+    drain = CircuitHistory(redis_client, store, "worker")
+    drain.join()
+    for name in ("one", "odd", "two"):
+        trip(redis_client, name)
+
+    assert drain.turn() == 3
+
+    assert [len(store.breaker_changes(name, 9)) for name in ("one", "odd", "two")] == [1, 0, 1]
+    assert "a change of breaker 'odd' cannot be stored" in caplog.text
+
+
+def test_a_redis_that_comes_back_empty_is_drained_again(redis_client: Redis) -> None:
+    store = MemoryStore()
+    stop = threading.Event()
+    thread = threading.Thread(target=CircuitHistory(redis_client, store, "worker").run, args=[stop])
+    thread.start()
+    try:
+        trip(redis_client, "one")
+        eventually(lambda: store.breaker_changes("one", 9))
+        redis_client.flushdb()
+        trip(redis_client, "two")
+        eventually(lambda: store.breaker_changes("two", 9))
+    finally:
+        stop.set()
+        thread.join(30)
 
 
 def test_breakers_of_a_service_are_marked_while_its_recovery_is_in_progress(redis_client: Redis) -> None:

@@ -116,7 +116,7 @@ local function open(reason)
   circuit.state, circuit.successes, circuit.stage, circuit.stage_until = 'open', 0, 0, nil
   circuit.opened_at = now
   circuit.retry_at = now + math.floor(math.min(ceiling, grown * (1 + chosen.jitter * (2 * tonumber(ARGV[4]) - 1))) + 0.5)
-  circuit.streak, circuit.trips, circuit.reason = circuit.streak + 1, circuit.trips + 1, string.sub(reason, 1, 2000)
+  circuit.streak, circuit.trips, circuit.reason = circuit.streak + 1, circuit.trips + 1, reason
   redis.call('DEL', KEYS[2], KEYS[4])
   note(now, circuit.reason)
 end

@@ -9,7 +9,8 @@ if ARGV[7] == '0' then
   return answer(0)
 end
 local mode = mode_in_force()
-if circuit.state ~= 'closed' or mode == 'disabled' or mode == 'forced_open' then return answer(0) end
+local counting = circuit.state == 'closed' or circuit.stage > 0
+if not counting or mode == 'disabled' or mode == 'forced_open' then return answer(0) end
 redis.call('ZADD', KEYS[4], whole(now + ARGV[7]), ARGV[6])
 redis.call('PEXPIRE', KEYS[4], whole(math.max(ARGV[7] * 2, redis.call('PTTL', KEYS[4]))))
 local votes = redis.call('ZCARD', KEYS[4])
