@@ -119,7 +119,7 @@ def endpoints_of(values: Iterable[str]) -> dict[str, str]:
 def _degraded(fields: dict[str, Any]) -> Degraded:
     if fields["level"] not in LEVELS:
         raise ValueError(f"no level: {fields['level']!r}")
-    stage = float(fields.get("ramp_stage") or 0.0)
+    stage = float(fields.get("ramp_stage", 30.0))
     return Degraded(
         service=str(fields["service"]),
         level=fields["level"],
@@ -127,7 +127,7 @@ def _degraded(fields: dict[str, Any]) -> Degraded:
         features_off=frozenset(map(str, fields["features_off"])),
         capabilities={str(name): min(100, max(0, int(left))) for name, left in fields["capabilities"].items()},
         layer=str(fields.get("layer") or RECOVERY),
-        ramp=tuple(map(int, fields.get("ramp") or ())) if stage > 0.0 else (),
+        ramp=tuple(map(int, fields.get("ramp", ()))) if stage > 0.0 else (),
         ramp_stage=stage,
         reason=str(fields.get("reason") or ""),
         by=str(fields.get("by") or ""),
