@@ -14,8 +14,10 @@ from strategies.collaborators import Collaborators, unconnected
 from strategies.degrade import Degrade
 from strategies.drivers import DRIVERS
 from strategies.plugins import add_plugins
+from strategies.quarantine import Quarantine
 from strategies.reload import Reload
 from strategies.restart import Restart
+from strategies.throttle import Throttle
 
 __all__ = ["FACTORIES", "OPTIONS", "PLANNED", "QUEUES", "STRATEGIES", "Collaborators", "build"]
 
@@ -24,7 +26,7 @@ Factory = Callable[[Collaborators], Strategy]
 FACTORIES: Registry[Factory] = Registry("strategy")
 """What makes each strategy, by name: ours, and those of installed packages (entry points `recovery.strategies`)."""
 
-for _strategy in (Restart, Reload, CacheRebuild, Degrade, BackupFallback, CircuitReset):
+for _strategy in (Restart, Reload, CacheRebuild, Degrade, Throttle, Quarantine, BackupFallback, CircuitReset):
     FACTORIES.add(_strategy.name, _strategy)
 add_plugins(FACTORIES, "recovery.strategies", callable)
 
@@ -46,7 +48,5 @@ OPTIONS: Mapping[str, type[BaseModel]] = {name: strategy.options for name, strat
 QUEUES: Mapping[str, str] = {name: strategy.queue for name, strategy in STRATEGIES.items()}
 """Strategy name -> the queue that its tasks go to."""
 
-PLANNED = frozenset(
-    {"connection_reset", "scale", "relief", "throttle", "quarantine", "failover", "restore", "backoff", "queue_drain"},
-)
+PLANNED = frozenset({"connection_reset", "scale", "relief", "failover", "restore", "backoff", "queue_drain"})
 """Strategies of the product that this version does not have; plans leave them out and say so."""

@@ -23,10 +23,13 @@ from recovery.engine.coordinator import Coordinator
 from recovery.engine.desk import Desk
 from recovery.engine.executor import Executor
 from recovery.engine.reaper import Reaper
+from recovery.engine.recording import RecordedDegradations
+from recovery.engine.ruling import Ruling
 from recovery.engine.unaided import FreeCooldowns, unaided
 from recovery.history import History
 from recovery.models import utcnow
-from recovery.ports import Breakers, Cooldowns, Degradations, Endpoints, Heartbeats, Store
+from recovery.ports import Breakers, Cooldowns, Degradations, Endpoints, Heartbeats, Store, Strategy
+from recovery.registry import Registry
 from recovery.settings import Settings
 from recovery.store.connect import connect
 from recovery.store.cooldowns import RedisCooldowns
@@ -57,6 +60,9 @@ class Platform:
     degradations: Degradations
     endpoints: Endpoints
     breakers: Breakers
+    strategies: Registry[Strategy]
+    """Those that act through Redis."""
+    ruling: Ruling
     coordinator: Coordinator
     executor: Executor
     desk: Desk
@@ -83,10 +89,11 @@ def assemble(settings: Settings, *, alone: bool = False) -> Platform:
     store, locks, heartbeats = SqlStore(engine), RedisCooldowns(redis), RedisHeartbeats(redis)
     cooldowns = FreeCooldowns(locks) if alone else locks
     degradations, endpoints, breakers = RedisDegradations(redis), RedisEndpoints(redis), RedisBreakers(redis)
+    recorded = RecordedDegradations(degradations, store, source.current, utcnow)
     checks = check_kinds()
     history = History(engine)
     probe = FleetProbe(checks, source.current, heartbeats)
-    built = build(Collaborators(DRIVERS, probe, degradations, endpoints, breakers, utcnow))
+    built = build(Collaborators(DRIVERS, probe, recorded, endpoints, breakers, utcnow))
     strategies = unaided(built) if alone else built
     coordinator = Coordinator(store, cooldowns, strategies, source.current, utcnow)
     node = f"{'emergency@' if alone else ''}{socket.gethostname()}:{os.getpid()}"
@@ -101,6 +108,8 @@ def assemble(settings: Settings, *, alone: bool = False) -> Platform:
         degradations=degradations,
         endpoints=endpoints,
         breakers=breakers,
+        strategies=built,
+        ruling=Ruling(store, degradations, breakers, source.current, utcnow),
         coordinator=coordinator,
         executor=Executor(store, strategies, source.current, probe, utcnow, node, objects=coordinator.objects),
         desk=Desk(store, strategies, source.current, utcnow, later=PLANNED, estimate=history.typical_seconds),

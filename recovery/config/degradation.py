@@ -12,13 +12,14 @@ Percent = Annotated[int, Field(ge=0, le=100)]
 """Of the whole."""
 
 
-def _rising(percentages: tuple[int, ...]) -> tuple[int, ...]:
+def rising(percentages: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the percentages of a ramp as they are; raises `ValueError` if they are none."""
     if any(not 1 <= percent <= 99 for percent in percentages) or sorted(set(percentages)) != list(percentages):
         raise ValueError("must be rising percentages from 1 to 99, such as [10, 50]")
     return percentages
 
 
-Ramp = Annotated[tuple[int, ...], AfterValidator(_rising)]
+Ramp = Annotated[tuple[int, ...], AfterValidator(rising)]
 """Percentages that follow each other until everything is as before."""
 
 

@@ -1,12 +1,13 @@
 """What each level of degradation costs: which features it switches off, and what it leaves of each capability. Pure."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from recovery.config.degradation import CapabilityDeclaration, FeatureDeclaration
 from recovery.degrade.keys import SYSTEM
-from recovery.models import Level
+from recovery.models import Degradation, Level
 
-__all__ = ["LEVELS", "SYSTEM", "limits", "switched_off", "worst"]
+__all__ = ["LEVELS", "SYSTEM", "limits", "resolved", "switched_off", "worst"]
 
 LEVELS = tuple(Level)
 """From mild to severe."""
@@ -32,6 +33,18 @@ def limits(capabilities: Mapping[str, CapabilityDeclaration], service: str, leve
         if _concerns(capability.service, service) and (percent := _left(capability, level)) is not None:
             found[name] = percent
     return found
+
+
+def resolved(
+    degradation: Degradation, features: Mapping[str, FeatureDeclaration], capabilities: Mapping[str, CapabilityDeclaration]
+) -> Degradation:
+    """Return a degradation with all that its level costs, so that whoever reads it needs no declarations.
+
+    What it names itself goes before what is declared: a percentage given for a capability stands.
+    """
+    off = {*degradation.features_off, *switched_off(features, degradation.service, degradation.level)}
+    left = limits(capabilities, degradation.service, degradation.level) | degradation.capabilities
+    return replace(degradation, features_off=tuple(sorted(off)), capabilities=left)
 
 
 def _concerns(declared: str | None, service: str) -> bool:

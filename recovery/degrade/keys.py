@@ -44,6 +44,9 @@ MANUAL = "manual"
 RULE = "rule:"
 """Layers of rules begin with it."""
 
+STRATEGY_LAYERS = {"degrade": RECOVERY, "throttle": "throttle", "quarantine": "quarantine"}
+"""Strategy -> the layer that it puts."""
+
 
 def member_of(service: str, layer: str) -> str:
     """Return the name of a degradation in the index and in messages; `DEGRADATION` before it is its key."""

@@ -35,7 +35,7 @@ def judge(rule: DegradationRule, standing: Standing, facts: Mapping[str, float],
     condition, patience = (rule.until_condition, rule.calm) if standing.in_force else (rule.condition, rule.lasting)
     if not holds(condition, facts):
         return replace(standing, since=None)
-    since = standing.since or now
+    since = min(standing.since or now, now)  # a clock that was set back begins anew
     if now - since < timedelta(seconds=patience):
         return replace(standing, since=since)
     return Standing(in_force=not standing.in_force)

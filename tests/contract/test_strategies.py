@@ -9,7 +9,7 @@ import redis
 
 from recovery.config.fleet import ServiceDeclaration
 from recovery.errors import LeaseLost, StoreUnavailable
-from recovery.models import Action, Category, JsonObject
+from recovery.models import Action, BreakerOrder, Category, JsonObject
 from strategies import OPTIONS, PLANNED, QUEUES, STRATEGIES
 from strategies.drivers import DRIVERS
 from tests.contract.strategy_rigs import (
@@ -68,6 +68,22 @@ class Cases:
 
     def degrade(self) -> Case:
         return self._case(declare(remedies={"degrade": {"features": ["search"]}}), "degrade")
+
+    def throttle(self) -> Case:
+        return self._case(declare(remedies={"throttle": {"percent": 20, "ramp": [10, 50]}}), "throttle")
+
+    def give_back_requests(self) -> Case:
+        self._bench.degradations.put(degradation("shop", 1, layer="throttle", ramp=(10, 50)))
+        return self._case(declare(remedies={"throttle": {}}), "throttle", Action.REVERT)
+
+    def quarantine(self) -> Case:
+        self._bench.breakers.count("shop", ok=True)
+        return self._case(declare(remedies={"quarantine": {"breaker": "shop"}}), "quarantine")
+
+    def end_quarantine(self) -> Case:
+        self._bench.breakers.operate("shop", BreakerOrder.FORCED_OPEN, "quarantine", "")
+        self._bench.degradations.put(degradation("shop", 1, layer="quarantine"))
+        return self._case(declare(remedies={"quarantine": {"breaker": "shop"}}), "quarantine", Action.REVERT)
 
     def restore_features(self) -> Case:
         self._bench.degradations.put(degradation("shop", 1))
@@ -179,7 +195,7 @@ def test_what_every_step_did_can_be_taken_back_and_is_found_taken_back_after_a_c
 
 
 def test_a_remedy_that_only_mitigates_can_be_taken_back(cases: Cases) -> None:
-    for case in (cases.degrade(), cases.switch_endpoint()):
+    for case in (cases.degrade(), cases.throttle(), cases.quarantine(), cases.switch_endpoint()):
         assert any(work.undo for work in case.attempted.works)
 
 

@@ -10,6 +10,7 @@ from recovery.errors import RecoveryError, StoreUnavailable, StoreUnprepared
 from recovery.models import JsonObject, utcnow
 from workers.celery import app
 from workers.circuits import mark_repairs
+from workers.degrading import look_after
 from workers.dispatch import obey
 from workers.processes import prepare_database
 from workers.wiring import platform
@@ -30,6 +31,7 @@ def tick(self: Task) -> None:
     else:
         _note_tick(str(self.request.origin or "").removeprefix("gen"))  # Celery calls the process 1234 of a host gen1234@host
         _mark_repairs()
+        _look_after_degradations()
 
 
 def _note_tick(beat: str) -> None:
@@ -50,6 +52,16 @@ def _mark_repairs() -> None:
         logger.debug("breakers are not marked as under recovery: %s", error.message)
     except Exception:
         logger.exception("breakers are not marked as under recovery")
+
+
+def _look_after_degradations() -> None:
+    """Judge the rules of degradation; what goes wrong with that does not fail the tick, and the next one makes up for it."""
+    try:
+        look_after(platform(), utcnow())
+    except RecoveryError as error:
+        logger.warning("nothing is degraded or restored by rules now: %s", error.message)
+    except Exception:
+        logger.exception("nothing is degraded or restored by rules now")
 
 
 @app.task(name="maintenance.prune", acks_late=False, retry_on_worker_lost=False)  # type: ignore[untyped-decorator]

@@ -1,0 +1,91 @@
+"""Degradations whose every change is told: an event `degradation:changed` and a row in the audit trail."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from recovery.config.fleet import Fleet
+from recovery.degrade.features import resolved
+from recovery.degrade.keys import RECOVERY
+from recovery.engine.chronicle import tell
+from recovery.models import Degradation, Event, JsonObject
+from recovery.ports import Clock, Degradations, Store
+
+CHANGED = "degradation:changed"
+PUT, ENDING, ENDED, LAPSED = "put", "ending", "ended", "lapsed"
+"""What happened: put in force, its ramp began, gone at once, gone because nobody renewed it."""
+
+
+class RecordedDegradations:
+    """What strategies put and end, with all that its level costs by the declarations; implements `ports.Degradations`.
+
+    The change is told after it was made. Whoever finds his change made, after a crash, makes it again and so tells of it: twice
+    rather than never.
+
+    Args:
+        degradations: where services read them.
+        store: keeps events and the audit trail.
+        fleet: returns the configuration in force.
+        clock: returns the current time.
+    """
+
+    def __init__(self, degradations: Degradations, store: Store, fleet: Callable[[], Fleet], clock: Clock) -> None:
+        self._degradations = degradations
+        self._store = store
+        self._fleet = fleet
+        self._clock = clock
+
+    def current(self, service: str, layer: str = RECOVERY) -> Degradation | None:
+        """Return what this layer lets `service` do without, None when nothing."""
+        return self._degradations.current(service, layer)
+
+    def all(self) -> list[Degradation]:
+        """Return every degradation there is."""
+        return self._degradations.all()
+
+    def put(self, degradation: Degradation) -> bool:
+        """Put it in force until its `until`, and tell; False if its layer has one with a higher fence."""
+        fleet = self._fleet()
+        whole = resolved(degradation, fleet.features, fleet.capabilities)
+        return self._degradations.put(whole) and self._tell(whole, PUT)
+
+    def end(self, service: str, fence: int | None, layer: str = RECOVERY) -> bool:
+        """Let it end from now on, by its ramp if it has one, and tell; False if there is none, or one with a higher fence."""
+        before = self._degradations.current(service, layer)
+        ended = self._degradations.end(service, fence, layer)
+        if ended and before and before.until > self._clock():
+            self._tell(before, ENDING if before.ramp else ENDED)
+        return ended
+
+    def clear(self, service: str, fence: int | None, layer: str = RECOVERY) -> bool:
+        """End it at once, and tell; False if there is none, or one with a higher fence."""
+        before = self._degradations.current(service, layer)
+        cleared = self._degradations.clear(service, fence, layer)
+        if cleared and before:
+            self._tell(before, ENDED)
+        return cleared
+
+    def _tell(self, degradation: Degradation, change: str) -> bool:
+        record(self._store, [changed(degradation, change, self._clock(), degradation.by or degradation.layer)])
+        return True
+
+
+def record(store: Store, events: list[Event]) -> None:
+    """Store events with their rows in the audit trail, and say them in the log."""
+    store.record_audited(events)
+    tell(events)
+
+
+def changed(degradation: Degradation, change: str, now: datetime, by: str, reason: str = "") -> Event:
+    """Return the event that tells what somebody did to a degradation."""
+    data: JsonObject = {
+        "change": change,
+        "layer": degradation.layer,
+        "level": str(degradation.level),
+        "until": degradation.until.isoformat(),
+        "ramp": list(degradation.ramp),
+        "features_off": list(degradation.features_off),
+        "capabilities": dict(degradation.capabilities),
+        "reason": reason or degradation.reason,
+        "by": by,
+    }
+    return Event(CHANGED, now, degradation.service, degradation.recovery_id or None, data)

@@ -1,0 +1,179 @@
+"""Judges the automatic rules of degradation and keeps what they put in force. Any number of workers may do so at once.
+
+The database says how each rule stands; whoever moves a standing on, by compare and swap, tells of it and carries it out. What is
+in Redis follows: it is put again where it was lost, and ended where the standing says so.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from recovery.config.degradation import DegradationRule
+from recovery.config.fleet import Fleet
+from recovery.decide.measures import Measures, measured
+from recovery.degrade.features import SYSTEM, resolved
+from recovery.degrade.keys import RULE
+from recovery.degrade.rules import Standing, judge
+from recovery.engine.chronicle import tell
+from recovery.engine.recording import ENDED, ENDING, LAPSED, PUT, changed
+from recovery.models import Degradation, Event, RuleStanding
+from recovery.ports import Breakers, Clock, Degradations, Store
+
+log = structlog.get_logger("recovery")
+
+RENEW_AT = 0.5
+"""Part of its TTL that must be left of what a rule keeps in force; below, it is renewed."""
+SLACK = timedelta(minutes=1)
+"""An end this much further away than the TTL was written by a clock that has been set back since."""
+
+There = Mapping[tuple[str, str], Degradation]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What one look knows."""
+
+    now: datetime
+    fleet: Fleet
+    measures: Measures
+    there: There
+    """What is in Redis, by service and layer; read before the standings, so that it is never newer than they are."""
+
+
+class Ruling:
+    """Looks once per tick.
+
+    Args:
+        store: keeps standings, events and the audit trail.
+        degradations: where services read them; changes are told here, not there.
+        breakers: the fleet's, for the metric `open_breakers`.
+        fleet: returns the configuration in force.
+        clock: returns the current time.
+    """
+
+    def __init__(self, store: Store, degradations: Degradations, breakers: Breakers, fleet: Callable[[], Fleet], clock: Clock) -> None:
+        self._store = store
+        self._degradations = degradations
+        self._breakers = breakers
+        self._fleet = fleet
+        self._clock = clock
+
+    def look(self) -> None:
+        """Judge every rule once. In a dry run nothing is degraded; without Redis or the database all waits: `StoreUnavailable`."""
+        fleet = self._fleet()
+        if fleet.platform.dry_run or not (fleet.degradation or self._store.rule_standings()):
+            return
+        there = {(each.service, each.layer): each for each in self._degradations.all()}
+        standings = self._store.rule_standings()
+        now = self._clock()
+        moment = Moment(now, fleet, self._measure(fleet, now) if fleet.degradation else {}, there)
+        for rule in fleet.degradation:
+            standing = standings.pop(rule.name, None)
+            if standing and standing.service != _of(rule):
+                self._forget(standing, moment)
+            else:
+                self._judge(rule, standing, moment)
+        for standing in standings.values():
+            self._forget(standing, moment)
+
+    def _measure(self, fleet: Fleet, now: datetime) -> Measures:
+        asked = any(rule.condition.metric == "open_breakers" for rule in fleet.degradation)
+        breakers = self._breakers.views() if asked else ()
+        return measured(fleet, self._store.service_states(), self._store.open_recoveries(), breakers, now)
+
+    def _judge(self, rule: DegradationRule, before: RuleStanding | None, moment: Moment) -> None:
+        known = before or RuleStanding(rule.name, _of(rule))
+        facts = moment.measures.get(known.service, {})
+        after = _judged(rule, known, facts, moment.now)
+        wanted = self._wanted(rule, after, moment)
+        if after.in_force and not after.overruled_by:
+            self._keep(known, after, wanted, moment, new=before is None)
+        elif after != known:
+            self._let_go(known, after, wanted, moment, new=before is None)
+        elif (found := moment.there.get((wanted.service, wanted.layer))) and found.until > moment.now:
+            self._degradations.end(wanted.service, known.version, wanted.layer)  # whoever let go was lost on the way
+
+    def _keep(self, known: RuleStanding, after: RuleStanding, wanted: Degradation, moment: Moment, *, new: bool) -> None:
+        """Put in force what is not there, or not so."""
+        found = moment.there.get((wanted.service, wanted.layer))
+        found = found if found and found.until > moment.now else None
+        if after == known and found and _alike(found, wanted):
+            return
+        tells = not known.in_force or (found is not None and not _alike(found, wanted))
+        events = [changed(wanted, PUT, moment.now, _author(known))] if tells else []
+        if self._move(None if new else known, after, events) and not self._degradations.put(wanted):
+            log.warning("rule.refused", rule=known.rule, service=known.service, reason="something newer is in force in its layer")
+
+    def _let_go(self, known: RuleStanding, after: RuleStanding, wanted: Degradation, moment: Moment, *, new: bool) -> None:
+        """Write down how it stands; end what it had put."""
+        ends = known.in_force and not after.in_force and not known.overruled_by
+        lapsed = known.until is not None and known.until <= moment.now
+        change = LAPSED if lapsed else ENDING if wanted.ramp else ENDED
+        events = [changed(wanted, change, moment.now, _author(known))] if ends else []
+        if self._move(None if new else known, after, events) and ends:
+            self._degradations.end(wanted.service, known.version + 1, wanted.layer)
+
+    def _forget(self, standing: RuleStanding, moment: Moment) -> None:
+        """End what a rule put that is not declared any more, or not for this service."""
+        layer = RULE + standing.rule
+        found = moment.there.get((standing.service, layer))
+        is_told = found is not None and standing.in_force and found.until > moment.now
+        why = "the rule is not declared any more"
+        events = [changed(found, ENDING if found.ramp else ENDED, moment.now, _author(standing), why)] if found and is_told else []
+        if self._move(standing, None, events):
+            self._degradations.end(standing.service, standing.version, layer)
+
+    def _wanted(self, rule: DegradationRule, standing: RuleStanding, moment: Moment) -> Degradation:
+        found = moment.there.get((standing.service, RULE + rule.name))
+        own = Degradation(
+            service=standing.service,
+            level=rule.level,
+            since=found.since if found and found.until > moment.now else moment.now,
+            until=standing.until or moment.now,
+            reason=str(rule.condition),
+            fence=standing.version + 1,
+            layer=RULE + rule.name,
+            ramp=rule.ramp,
+            ramp_stage=rule.ramp_stage,
+            by=_author(standing),
+        )
+        return resolved(own, moment.fleet.features, moment.fleet.capabilities)
+
+    def _move(self, before: RuleStanding | None, after: RuleStanding | None, events: list[Event]) -> bool:
+        moved = self._store.move_rule(before, after, events)
+        if moved:
+            tell(events)
+        return moved
+
+
+def _judged(rule: DegradationRule, known: RuleStanding, facts: Mapping[str, float], now: datetime) -> RuleStanding:
+    """Return how a rule stands now. What nobody renewed in time has ended, and the rule begins anew."""
+    if known.in_force and (known.until is None or known.until <= now):
+        return replace(known, in_force=False, since=None, until=None, overruled_by="")
+    judged = judge(rule, Standing(known.in_force, known.since), facts, now)
+    after = replace(known, in_force=judged.in_force, since=judged.since)
+    if not after.in_force:
+        return replace(after, until=None, overruled_by="")
+    is_seen = rule.condition.metric in facts
+    return replace(after, until=now + timedelta(seconds=rule.ttl)) if is_seen and _is_due(rule, after.until, now) else after
+
+
+def _is_due(rule: DegradationRule, until: datetime | None, now: datetime) -> bool:
+    left = until - now if until else timedelta()
+    return not timedelta(seconds=rule.ttl * RENEW_AT) < left <= timedelta(seconds=rule.ttl) + SLACK
+
+
+def _alike(one: Degradation, other: Degradation) -> bool:
+    """Say whether services see the same in both."""
+    names = ("level", "features_off", "capabilities", "ramp", "ramp_stage", "reason")
+    return all(getattr(one, name) == getattr(other, name) for name in names)
+
+
+def _of(rule: DegradationRule) -> str:
+    return rule.service or SYSTEM
+
+
+def _author(standing: RuleStanding) -> str:
+    return f"rule {standing.rule}"
