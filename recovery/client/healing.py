@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 SPREAD = 0.5
 """Seconds over which callers spread their last try by chance: a recovery ends for all of them at the same moment."""
+LOOK_AGAIN = 0.25
+"""Seconds after which a refused last try looks at the breaker again: the platform may reset it before its time."""
 Kinds = tuple[type[Exception], ...]
 
 
@@ -226,7 +228,7 @@ class Healing:
             left = deadline - time.monotonic()
             if not isinstance(came.error, CircuitOpen) or left <= 0:
                 return came
-            yield _Pause(min(max(came.error.retry_after, 0.01), left))
+            yield _Pause(min(max(came.error.retry_after, 0.01), left, LOOK_AGAIN))
 
 
 def _result(came: _Came) -> object:
