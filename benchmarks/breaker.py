@@ -30,7 +30,7 @@ ROUNDS, BATCH = 150, 1_000
 REJECTS, REJECTS_OF_PEERS = 1_000_000, 20_000
 FLAT = 2.0
 """Bytes that a rejected call may leave behind: one MiB in a million is the allocator's own noise."""
-THREADED_CALLS, THREADED_ROUNDS = 8_000, 11
+THREADED_CALLS, THREADED_ROUNDS = 8_000, 21
 SLOWER = 1.05
 """The target: the time of calls in threads, in times without a breaker."""
 WINDOWS: dict[str, BreakerSettings] = {
@@ -191,13 +191,13 @@ def _threads(client: RecoveryClient) -> list[Result]:
         }
         each = THREADED_CALLS // threads
         times: dict[str, list[float]] = {name: [] for name in calls}
-        for _ in range(THREADED_ROUNDS):
-            for name, call in calls.items():
-                times[name].append(_together(call, threads, each))
-        plain = times.pop("no breaker")
-        ratios = {name: [ours / none for ours, none in zip(values, plain, strict=True)] for name, values in times.items()}
+        for turn in range(THREADED_ROUNDS):
+            for name in [*calls][turn % 3 :] + [*calls][: turn % 3]:  # each comes first as often as last
+                times[name].append(_together(calls[name], threads, each))
+        plain = median(times.pop("no breaker"))
+        ratios = {name: [seconds / plain for seconds in values] for name, values in times.items()}
         few = max(1, each // threads)  # it lets one call through at a time
-        ratios["pybreaker"] = [_together(pybreaker.CircuitBreaker()(wait), threads, few) / few * each / median(plain)]
+        ratios["pybreaker"] = [_together(pybreaker.CircuitBreaker()(wait), threads, few) / few * each / plain]
         results += [
             summed(
                 NAME, f"{threads} threads, calls of 1 ms: {name}", values, "x", SLOWER if name == "ours" else None, "of the time without"

@@ -59,7 +59,6 @@ class Breaker(InStep):
         fleet: The connection to the other processes; None: this process alone.
         clock: Seconds that only ever rise.
         draw: Chance, from 0 up to but not including 1.
-        on_change: Told every change of what is shown; never while a lock is held.
     """
 
     call: Calls
@@ -74,9 +73,8 @@ class Breaker(InStep):
         fleet: Fleet | None = None,
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = random,
-        on_change: Listener | None = None,
     ) -> None:
-        super().__init__(name, options, fleet, clock, draw, on_change)
+        super().__init__(name, options, fleet, clock, draw)
         self.call = calls_through(self)
         self.acall = async_calls_through(self)
 
@@ -140,6 +138,14 @@ class Breaker(InStep):
                 rejected=self.count_rejections(),
                 trips=self.circuit.trips,
             )
+
+    def on_change(self, listener: Listener) -> Callable[[], None]:
+        """Tell `listener` every change from now on; returns what ends that.
+
+        It is called after the fact, with no lock held: on the thread of the call that made the change, or in the background for a
+        change that came from elsewhere. What it raises is logged.
+        """
+        return self._notices.listen(listener)
 
     # --- what people can tell it; for the whole fleet if it can be asked, else in this process until the fleet is back ---
 

@@ -31,31 +31,37 @@ Listener = Callable[[Change], object]
 
 
 class Notices:
-    """Changes that are still to be told.
+    """Changes that are still to be told, and whom to tell."""
 
-    Args:
-        listener: Told each; what it raises is logged. None: nobody.
-    """
-
-    def __init__(self, listener: Listener | None) -> None:
-        self._listener = listener
+    def __init__(self) -> None:
+        self._listeners: tuple[Listener, ...] = ()
         self._waiting: deque[Change] = deque()
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Tell this one, too, until what is returned is called; what it raises is logged."""
+        self._listeners += (listener,)
+
+        def leave() -> None:
+            self._listeners = tuple(each for each in self._listeners if each is not listener)
+
+        return leave
 
     def add(self, change: Change) -> None:
         """Note a change; `send` tells it, once the lock is free."""
         if change.before == change.after:
             log.warning("breaker '%s' %s", change.name, change.reason)
-        if self._listener is not None:
+        if self._listeners:
             self._waiting.append(change)
 
     def send(self) -> None:
         """Tell what waits."""
-        while self._waiting and self._listener is not None:
+        while self._waiting:
             try:
                 change = self._waiting.popleft()
             except IndexError:  # another thread was quicker
                 return
-            try:
-                self._listener(change)
-            except Exception:
-                log.exception("a listener of breaker '%s' failed", change.name)
+            for listener in self._listeners:
+                try:
+                    listener(change)
+                except Exception:
+                    log.exception("a listener of breaker '%s' failed", change.name)

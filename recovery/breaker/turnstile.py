@@ -12,7 +12,7 @@ from math import inf
 from threading import Lock
 from typing import TYPE_CHECKING, NoReturn, cast
 
-from recovery.breaker.changes import Change, Listener, Notices
+from recovery.breaker.changes import Change, Notices
 from recovery.breaker.circuit import Admission, Circuit, Result, Shown, admit, at, mode_of, opened, opens_for, probed, shown
 from recovery.breaker.fleet import Ended, Fleet
 from recovery.breaker.judgement import Counts, verdict
@@ -61,7 +61,6 @@ class Turnstile:
         fleet: Fleet | None,
         clock: Callable[[], float],
         draw: Callable[[], float],
-        on_change: Listener | None,
     ) -> None:
         self.name = name
         self.options = options
@@ -73,7 +72,7 @@ class Turnstile:
         self._fleet = fleet
         self.clock = clock
         self._draw = draw
-        self._notices = Notices(on_change)
+        self._notices = Notices()
         self._circuit = Circuit()
         self._own: Circuit | None = None
         self._version = 0

@@ -376,7 +376,8 @@ def test_threads_lose_no_call_and_no_failure(window: dict[str, int]) -> None:
 def test_a_failure_rate_opens_it_under_many_threads_exactly_once() -> None:
     changes: list[Change] = []
     options = BreakerOptions(failure_threshold=None, failure_rate=0.5, window_calls=1_000, minimum_requests=1_000)
-    breaker = Breaker("gateway", options, on_change=changes.append)
+    breaker = Breaker("gateway", options)
+    breaker.on_change(changes.append)
 
     def fail_often() -> None:
         for _ in range(500):
@@ -423,7 +424,8 @@ def test_disabled_lets_all_through_uncounted() -> None:
 
 def test_metrics_only_counts_and_says_once_that_it_would_have_opened(caplog: pytest.LogCaptureFixture) -> None:
     changes: list[Change] = []
-    breaker = Breaker("gateway", OPTIONS, on_change=changes.append)
+    breaker = Breaker("gateway", OPTIONS)
+    listen_no_more = breaker.on_change(changes.append)
     breaker.metrics_only()
 
     trip(breaker)
@@ -436,6 +438,10 @@ def test_metrics_only_counts_and_says_once_that_it_would_have_opened(caplog: pyt
         ("metrics_only", "metrics_only", "would have opened: 2 failures in a row, at last ValueError: boom"),
     ]
     assert caplog.text.count("breaker 'gateway' would have opened") == 1
+
+    listen_no_more()
+    breaker.auto()
+    assert len(changes) == 2
 
 
 def test_reset_closes_it_and_forgets() -> None:
@@ -466,7 +472,9 @@ def test_a_listener_that_fails_breaks_no_call(caplog: pytest.LogCaptureFixture) 
     def broken(_: Change) -> None:
         raise ZeroDivisionError
 
-    breaker = Breaker("gateway", OPTIONS, on_change=broken)
+    breaker = Breaker("gateway", OPTIONS)
+
+    breaker.on_change(broken)
 
     trip(breaker)
 
@@ -475,7 +483,8 @@ def test_a_listener_that_fails_breaks_no_call(caplog: pytest.LogCaptureFixture) 
 
 def test_a_listener_may_use_the_breaker() -> None:
     seen = []
-    breaker = Breaker("gateway", OPTIONS, on_change=lambda change: seen.append((change.after, breaker.state, breaker.stats().failures)))
+    breaker = Breaker("gateway", OPTIONS)
+    breaker.on_change(lambda change: seen.append((change.after, breaker.state, breaker.stats().failures)))
 
     trip(breaker)
 

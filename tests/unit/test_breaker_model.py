@@ -69,7 +69,8 @@ class Twins(RuleBasedStateMachine):
     def begin(self, options: BreakerOptions) -> None:
         self.clock, self.chance = Clock(), Chance()
         self.changes: list[Change] = []
-        self.breaker = Breaker("gateway", options, clock=self.clock, draw=self.chance, on_change=self.changes.append)
+        self.breaker = Breaker("gateway", options, clock=self.clock, draw=self.chance)
+        self.breaker.on_change(self.changes.append)
         self.plain = PlainBreaker(options)
         self.guarded = self.breaker(work)
         self.under_way: list[tuple[Coroutine[Any, str, str], Entry]] = []
