@@ -1,9 +1,12 @@
 """Services learn what to do without by push, keep it while Redis is away, and never wait for it twice."""
 
+import asyncio
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from threading import Event
 
 import pytest
 from redis import Redis
@@ -132,6 +135,41 @@ def test_without_redis_the_defaults_hold_and_only_the_first_question_waits(tmp_p
 
     assert first <= 5.0  # a second, and what a busy machine adds
     assert later <= 0.8  # one wait would be 0.9
+
+
+async def test_an_event_loop_is_not_held_up_by_the_first_question(
+    client: RecoveryClient, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    RedisDegradations(redis_client).put(degraded())
+    may_answer = Event()
+    load = client._view.load
+    monkeypatch.setattr(client._view, "load", lambda redis: may_answer.wait(60) and load(redis))
+
+    assert client.flags.enabled("suggestions"), "nothing is known, so the default"
+    assert not client.flags.enabled("suggestions", default=False)
+    may_answer.set()
+
+    assert await asyncio.to_thread(eventually, lambda: not client.flags.enabled("suggestions")), "the first question began the watch"
+
+
+def test_the_system_and_every_layer_are_pushed_and_come_back_by_the_ramp(client: RecoveryClient, redis_client: Redis) -> None:
+    degradations = RedisDegradations(redis_client)
+    by_hand = replace(degraded("*", off=("newsletter",), left=10), layer="manual", ramp=(50,), ramp_stage=600.0, by="ann")
+    assert client.flags.enabled("newsletter", service="search")
+
+    degradations.put(by_hand)
+    degradations.put(degraded("search"))
+
+    eventually(lambda: len(client.flags.in_force("search")) == 2)
+    assert not client.flags.enabled("newsletter", service="search")
+    assert client.capability("indexing", service="search") == 10
+
+    degradations.end("*", None, "manual")
+
+    eventually(lambda: client.flags.why("newsletter").why == "restoring")
+    assert {client.flags.enabled("newsletter", key=f"user-{number}") for number in range(50)} == {True, False}
+    assert client.capability("indexing", service="mail") == 55, "half of the way back from 10"
+    assert client.capability("indexing", service="search") == 20, "the strategy's own is in force as before"
 
 
 def test_a_wrong_url_is_said_at_once() -> None:
