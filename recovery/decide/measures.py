@@ -1,6 +1,7 @@
 """What automatic rules of degradation are judged by: a few numbers about each service and about the system. Pure."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from recovery.config.fleet import Fleet
@@ -11,8 +12,17 @@ from recovery.watch.sight import blindness, overlooked
 REFUSING = frozenset({BreakerState.OPEN, BreakerState.REPAIRING, BreakerState.FORCED_OPEN})
 """States in which a breaker counts as open."""
 
-Measures = Mapping[str, Mapping[str, float]]
-"""Service, or `*` for the system -> metric -> value. What nobody knows is left out."""
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A number, and when it was looked at: what nobody confirms does not last."""
+
+    value: float
+    at: datetime
+
+
+Measures = Mapping[str, Mapping[str, Measure]]
+"""Service, or `*` for the system -> metric -> number. What nobody knows is left out."""
 
 
 def measured(
@@ -24,7 +34,8 @@ def measured(
 ) -> Measures:
     """Return the numbers that are known at `now`; none at all while the platform is blind.
 
-    The system's `health_score` is the mean of the services that are looked at, `unhealthy_percent` their share that is unhealthy.
+    The system's `health_score` is the mean of the services that are looked at, `unhealthy_percent` their share that is unhealthy;
+    both are as of the newest look.
 
     Args:
         fleet: what is declared.
@@ -36,16 +47,19 @@ def measured(
     if blindness(states, fleet, now) is not None:
         return {}
     lost = overlooked(states, fleet, now)
-    seen = {name: states[name] for name in fleet.services if name in states and states[name].seen_at and name not in lost}
+    seen = {name: states[name] for name in fleet.services if name in states and name not in lost}
+    looks = {name: min(state.seen_at, now) for name, state in seen.items() if state.seen_at}
     being_recovered = [recovery.service for recovery in recoveries]
-    of_services = {name: {"open_recoveries": float(being_recovered.count(name))} for name in fleet.services}
-    for name, state in seen.items():
-        of_services[name] |= {"health_score": float(state.score), "change_rate": state.change_rate}
+    found = {name: {"open_recoveries": Measure(being_recovered.count(name), now)} for name in fleet.services}
+    for name, at in looks.items():
+        found[name] |= {"health_score": Measure(seen[name].score, at), "change_rate": Measure(seen[name].change_rate, at)}
     system = {
-        "open_recoveries": float(len(being_recovered)),
-        "open_breakers": float(sum(breaker.state in REFUSING for breaker in breakers)),
+        "open_recoveries": Measure(len(being_recovered), now),
+        "open_breakers": Measure(sum(breaker.state in REFUSING for breaker in breakers), now),
     }
-    if seen:
-        system["health_score"] = sum(state.score for state in seen.values()) / len(seen)
-        system["unhealthy_percent"] = 100 * sum(state.status is Status.UNHEALTHY for state in seen.values()) / len(seen)
-    return {**of_services, SYSTEM: system}
+    if looks:
+        newest, many = max(looks.values()), len(looks)
+        system["health_score"] = Measure(sum(seen[name].score for name in looks) / many, newest)
+        unhealthy = sum(seen[name].status is Status.UNHEALTHY for name in looks)
+        system["unhealthy_percent"] = Measure(100 * unhealthy / many, newest)
+    return {**found, SYSTEM: system}

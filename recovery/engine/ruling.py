@@ -12,7 +12,7 @@ import structlog
 
 from recovery.config.degradation import DegradationRule
 from recovery.config.fleet import Fleet
-from recovery.decide.measures import Measures, measured
+from recovery.decide.measures import Measure, Measures, measured
 from recovery.degrade.features import SYSTEM, resolved
 from recovery.degrade.keys import RULE
 from recovery.degrade.rules import Standing, judge
@@ -148,16 +148,20 @@ class Ruling:
         return moved
 
 
-def _judged(rule: DegradationRule, known: RuleStanding, facts: Mapping[str, float], now: datetime) -> RuleStanding:
-    """Return how a rule stands now. What nobody renewed in time has ended, and the rule begins anew."""
+def _judged(rule: DegradationRule, known: RuleStanding, facts: Mapping[str, Measure], now: datetime) -> RuleStanding:
+    """Return how a rule stands now. What nobody renewed in time has ended, and the rule begins anew.
+
+    Patience is measured from look to look, not by this clock: what was seen once does not hold for longer because nobody looks.
+    """
     if known.in_force and (known.until is None or known.until <= now):
         return replace(known, in_force=False, since=None, until=None, overruled_by="")
-    judged = judge(rule, Standing(known.in_force, known.since), facts, now)
+    seen = facts.get(rule.condition.metric)
+    values, at = ({rule.condition.metric: seen.value}, seen.at) if seen else ({}, now)
+    judged = judge(rule, Standing(known.in_force, known.since), values, at)
     after = replace(known, in_force=judged.in_force, since=judged.since)
     if not after.in_force:
         return replace(after, until=None, overruled_by="")
-    is_seen = rule.condition.metric in facts
-    return replace(after, until=now + timedelta(seconds=rule.ttl)) if is_seen and _is_due(rule, after.until, now) else after
+    return replace(after, until=now + timedelta(seconds=rule.ttl)) if seen and _is_due(rule, after.until, now) else after
 
 
 def _is_due(rule: DegradationRule, until: datetime | None, now: datetime) -> bool:
