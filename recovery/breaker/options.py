@@ -110,9 +110,9 @@ class BreakerOptions:
     """The service that a failure is reported for when it opens; default: the breaker's name."""
 
     def __post_init__(self) -> None:
-        _check_opening(self)
         for option, most in _COUNTS.items():
             _check_count(option, getattr(self, option), most)
+        _check_opening(self)
         for option in _SECONDS:
             _check_seconds(option, getattr(self, option))
         _check_number("backoff_factor", self.backoff_factor, 1, 100)
@@ -172,7 +172,7 @@ def _check_opening(options: BreakerOptions) -> None:
     if options.window_seconds is not None:
         _check_number("window_seconds", options.window_seconds, 1, _LONGEST)
     calls = options.calls_in_window
-    if options.has_rates and calls is not None and isinstance(options.minimum_requests, int) and options.minimum_requests > calls:
+    if options.has_rates and calls is not None and options.minimum_requests > calls:
         raise ConfigurationError(
             f"Breaker option minimum_requests={options.minimum_requests}: the window holds only {calls} calls, so it could never open; "
             "lower it or raise window_calls."
@@ -194,9 +194,8 @@ def _check_number(option: str, number: object, least: float, most: float) -> Non
         raise _refused(option, number, f"a number from {least:g} to {most:g}")
 
 
-def _check_ramp(ramp: tuple[int, ...]) -> None:
-    shares = isinstance(ramp, tuple) and all(isinstance(share, int) and 1 <= share <= 99 for share in ramp)
-    if not shares or sorted(set(ramp)) != list(ramp):
+def _check_ramp(ramp: object) -> None:
+    if not isinstance(ramp, tuple) or not all(_is_percentage(share) for share in ramp) or sorted(set(ramp)) != list(ramp):
         raise _refused("ramp", ramp, "a tuple of rising percentages from 1 to 99, such as (1, 10, 50)")
 
 
@@ -204,6 +203,10 @@ def _check_picks(option: str, picks: object) -> None:
     classes = isinstance(picks, tuple) and all(isinstance(kind, type) and issubclass(kind, Exception) for kind in picks)
     if not classes and (isinstance(picks, type) or not callable(picks)):
         raise _refused(option, picks, "a tuple of exception classes, or a function of the exception")
+
+
+def _is_percentage(value: object) -> bool:
+    return isinstance(value, int) and 1 <= value <= 99
 
 
 def _is_number(value: object) -> TypeGuard[float]:

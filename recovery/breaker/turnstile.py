@@ -6,7 +6,7 @@ call runs: its ticket, which it was let in with, says where its end counts.
 
 import os
 from math import inf
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from recovery.breaker.circuit import Admission, Result, admit, at, mode_of, probed
 from recovery.breaker.fleet import Ended
@@ -14,9 +14,6 @@ from recovery.breaker.picks import classify, describe
 from recovery.breaker.standing import Standing
 from recovery.breaker.window import Window
 from recovery.errors import CircuitOpen
-
-if TYPE_CHECKING:
-    pass
 
 ASK_AGAIN = 0.05
 """Seconds a refused caller's process waits before it asks the fleet for a permit again."""

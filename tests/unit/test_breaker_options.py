@@ -1,5 +1,8 @@
 """A breaker's options are checked where they are given."""
 
+from dataclasses import fields
+from pathlib import Path
+
 import pytest
 
 from recovery.breaker import BreakerOptions
@@ -36,6 +39,8 @@ def test_the_defaults_are_those_of_the_specification() -> None:
         ({"ramp": (10, 100)}, "must be a tuple of rising percentages"),
         ({"jitter": 2}, "jitter=2: must be a number from 0 to 1"),
         ({"backoff_factor": 0.5}, "backoff_factor=0.5: must be a number from 1 to 100"),
+        ({"minimum_requests": "20", "failure_rate": 0.5}, "minimum_requests='20': must be a whole number from 1 to 100000"),
+        ({"ramp": 50}, "ramp=50: must be a tuple of rising percentages"),
         ({"quorum": 0}, "quorum=0: must be a whole number"),
         (
             {"mode": "metric_only"},
@@ -56,3 +61,11 @@ def test_a_wrong_option_gets_one_clear_sentence(settings: BreakerSettings, sente
 def test_a_wrong_name_is_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match="Breaker name"):
         BreakerOptions.of(name, {})
+
+
+def test_every_option_is_a_keyword_and_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "circuit-breaker.md").read_text()
+    options = [field.name for field in fields(BreakerOptions)]
+
+    assert options == list(BreakerSettings.__annotations__)
+    assert [option for option in options if f"| `{option}` |" not in page] == []
