@@ -4,6 +4,7 @@ A notice is sent after the commit and may be lost: it saves callers a wait, noth
 """
 
 import json
+import time
 
 from celery.utils.log import get_logger
 from redis.exceptions import RedisError
@@ -16,6 +17,9 @@ logger = get_logger(__name__)
 
 KEPT = 3_600
 """Seconds that the last ending of a service can be looked up."""
+
+QUIET = 5.0
+"""Seconds without notices after one that Redis did not take: where the broker is another server, work must not wait for each of them."""
 
 _ANNOUNCE = """
 -- KEYS[1] recovery:service:<name>: string, JSON of the ending, expires. ARGV: the JSON, seconds to keep it, the channel.
@@ -31,8 +35,17 @@ return 1
 """
 
 
+class Quiet:
+    """Until when this process tells nobody."""
+
+    until = 0.0
+    """Seconds of the monotonic clock."""
+
+
 def announce(recovery_id: str) -> None:
     """Tell the services' clients that this recovery is closed. Fails open: what goes wrong is only logged."""
+    if time.monotonic() < Quiet.until:
+        return
     try:
         recovery = platform().store.recovery(recovery_id)
         if recovery is None or recovery.finished_at is None:
@@ -46,6 +59,7 @@ def announce(recovery_id: str) -> None:
         }
         platform().redis.eval(_ANNOUNCE, 1, SERVICE + recovery.service, json.dumps(ending), KEPT, SERVICE_CHANGED)
     except (RedisError, OSError, StoreUnavailable) as error:
+        Quiet.until = time.monotonic() + QUIET
         logger.warning("nobody was told that recovery %s has ended: %s", recovery_id, error)
     except Exception:
         logger.exception("nobody was told that recovery %s has ended", recovery_id)

@@ -12,6 +12,8 @@ from typing import Any, cast
 
 import pytest
 from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from recovery.client import RecoveryClient
 from recovery.errors import RecoveryError, StoreUnavailable
@@ -21,6 +23,11 @@ from tests.world import World
 from workers import dispatch, endings
 
 KEY = "recovery:service:web"
+
+
+@pytest.fixture(autouse=True)
+def not_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endings.Quiet, "until", 0.0)
 
 
 @pytest.fixture
@@ -82,18 +89,32 @@ def test_the_same_end_is_told_once_and_an_older_one_never(world: World, redis_cl
     assert told(redis_client)["recovery_id"] == second
 
 
-def test_what_cannot_be_told_breaks_nothing(world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    away = Redis(port=free_port())
-    monkeypatch.setattr(endings, "platform", lambda: SimpleNamespace(store=world.store, redis=away))
+@pytest.fixture
+def away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    redis = Redis(port=free_port(), retry=Retry(NoBackoff(), 0))
+    monkeypatch.setattr(endings, "platform", lambda: SimpleNamespace(store=world.store, redis=redis))
+
+
+@pytest.mark.usefixtures("away")
+def test_what_cannot_be_told_breaks_nothing_and_is_not_tried_for_each(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    end_one(world)
+    world.later(1_000)
     end_one(world)
 
+    assert caplog.text.count("nobody was told that recovery") == 1
+
+
+def test_an_end_that_cannot_be_read_breaks_nothing(
+    redis_client: Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def broken(_recovery_id: str) -> None:
         raise StoreUnavailable
 
-    monkeypatch.setattr(endings, "platform", lambda: SimpleNamespace(store=SimpleNamespace(recovery=broken), redis=away))
+    monkeypatch.setattr(endings, "platform", lambda: SimpleNamespace(store=SimpleNamespace(recovery=broken), redis=redis_client))
+
     endings.announce("r-1")
 
-    assert caplog.text.count("nobody was told that recovery") == 2
+    assert "nobody was told that recovery r-1 has ended" in caplog.text
 
 
 def test_a_caller_waits_for_the_recovery_and_tries_once_more(world: World, client: RecoveryClient, redis_client: Redis) -> None:

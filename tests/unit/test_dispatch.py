@@ -25,6 +25,7 @@ class FakeApp:
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
         self.sent: list[tuple[str, dict[str, Any]]] = []
+        self.ended: list[str] = []
 
     def send_task(self, name: str, **options: Any) -> None:
         if self.error:
@@ -38,6 +39,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> FakeApp:
     shop = ServiceDeclaration(name="shop", attempt_timeout=90, attempt_grace=30)
     fleet = Fleet(version="v1", services={"shop": shop})
     monkeypatch.setattr(dispatch, "app", fake)
+    monkeypatch.setattr(dispatch, "announce", fake.ended.append)
     monkeypatch.setattr(dispatch, "platform", lambda: SimpleNamespace(fleet=lambda: fleet))
     return fake
 
@@ -66,11 +68,16 @@ def test_an_attempt_sent_twice_is_one_task(app: FakeApp) -> None:
     assert {options["task_id"] for _name, options in app.sent} == {"r-1.2"}
 
 
-@pytest.mark.parametrize("directive", [Wait("r-1", datetime(2026, 1, 1, tzinfo=UTC)), Done("r-1", Outcome.RESOLVED)])
-def test_a_wait_and_an_end_need_no_message(app: FakeApp, directive: Wait | Done) -> None:
-    dispatch.obey(directive)
+def test_a_wait_needs_no_message(app: FakeApp) -> None:
+    dispatch.obey(Wait("r-1", datetime(2026, 1, 1, tzinfo=UTC)))
 
-    assert app.sent == []
+    assert (app.sent, app.ended) == ([], [])
+
+
+def test_an_end_is_told_to_services_and_needs_no_task(app: FakeApp) -> None:
+    dispatch.obey(Done("r-1", Outcome.RESOLVED))
+
+    assert (app.sent, app.ended) == ([], ["r-1"])
 
 
 @pytest.mark.parametrize("error", [OperationalError("refused"), ConnectionRefusedError()])
