@@ -10,7 +10,7 @@ from recovery.client.known import Degraded, Known, LevelName
 from recovery.client.view import Freshness, LocalView, Told
 from recovery.degrade.ramp import GONE, IN_FORCE, left_of, share_of
 
-__all__ = ["Answer", "Degraded", "Flags", "LevelName", "Why"]
+__all__ = ["Degraded", "Explanation", "Flags", "LevelName", "Why"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -24,7 +24,7 @@ _NOBODY: Deciding = (GONE, None)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer(Generic[T_co]):
+class Explanation(Generic[T_co]):
     """An answer and where it comes from."""
 
     value: T_co
@@ -69,11 +69,11 @@ class Flags:
         found = known.features.get(feature)
         return found is None or _is_on(_least_restored(found, service)[0], feature, key)
 
-    def why(self, feature: str, *, service: str | None = None, default: bool = True, key: str | None = None) -> Answer[bool]:
+    def why(self, feature: str, *, service: str | None = None, default: bool = True, key: str | None = None) -> Explanation[bool]:
         """Return what `enabled` says, and what it comes from."""
         known = self._view.known or self._first()
         if known is None:
-            return Answer(default, "unknown")
+            return Explanation(default, "unknown")
         found = known.features.get(feature)
         deciding = _least_restored(found, service) if found else _NOBODY
         return self._answer(_is_on(deciding[0], feature, key), deciding)
@@ -93,11 +93,11 @@ class Flags:
         value, (_, cause) = _least_left(found, name, service)
         return default if cause is None else value
 
-    def why_capability(self, name: str, *, service: str | None = None, default: int = 100) -> Answer[int]:
+    def why_capability(self, name: str, *, service: str | None = None, default: int = 100) -> Explanation[int]:
         """Return what `capability` says, and what it comes from."""
         known = self._view.known or self._first()
         if known is None:
-            return Answer(default, "unknown")
+            return Explanation(default, "unknown")
         found = known.capabilities.get(name)
         value, deciding = _least_left(found, name, service) if found else (default, _NOBODY)
         return self._answer(default if deciding[1] is None else value, deciding)
@@ -109,11 +109,11 @@ class Flags:
         found = self.in_force(service)
         return _worst(found).level if found else "normal"
 
-    def why_level(self, service: str | None = None) -> Answer[LevelName]:
+    def why_level(self, service: str | None = None) -> Explanation[LevelName]:
         """Return what `level` says, and what it comes from."""
         found = self.in_force(service)
         if self._view.known is None:
-            return Answer("normal", "unknown")
+            return Explanation("normal", "unknown")
         if not found:
             return self._answer("normal", _NOBODY)
         cause = _worst(found)
@@ -151,10 +151,10 @@ class Flags:
         self._ready()
         return self._view.known
 
-    def _answer(self, value: T, deciding: Deciding) -> Answer[T]:
+    def _answer(self, value: T, deciding: Deciding) -> Explanation[T]:
         percent, cause = deciding
         why: Why = "normal" if cause is None else "degraded" if percent == IN_FORCE else "restoring"
-        return Answer(value, why, percent, cause, self._view.freshness == "stale")
+        return Explanation(value, why, percent, cause, self._view.freshness == "stale")
 
 
 def _least_restored(found: Iterable[Degraded], service: str | None) -> Deciding:

@@ -19,7 +19,7 @@ from openfeature.flag_evaluation import FlagMetadata, FlagResolutionDetails, Fla
 from openfeature.provider import AbstractProvider, FeatureProvider, Metadata
 
 from recovery.client.client import RecoveryClient
-from recovery.client.flags import Answer, Degraded
+from recovery.client.flags import Degraded, Explanation
 from recovery.client.view import Change
 
 __all__ = ["RecoveryProvider"]
@@ -178,7 +178,7 @@ class RecoveryProvider(AbstractProvider):
         variant, metadata = ("backup", {"service": service}) if url else ("primary", {})
         return FlagResolutionDetails(url or primary, reason=reason, variant=variant, flag_metadata=metadata)
 
-    def _everything(self, service: str, level: Answer[str], key: str | None) -> Mapping[str, FlagValueType]:
+    def _everything(self, service: str, level: Explanation[str], key: str | None) -> Mapping[str, FlagValueType]:
         found = self._flags.in_force(service)
         features = sorted({feature for one in found for feature in one.features_off})
         capabilities = sorted({name for one in found for name in one.capabilities})
@@ -196,7 +196,7 @@ def _share(percent: int) -> float:
     return percent / 100
 
 
-def _resolved(value: T, answer: Answer[object], variant: str, degraded: Reason = Reason.TARGETING_MATCH) -> FlagResolutionDetails[T]:
+def _resolved(value: T, answer: Explanation[object], variant: str, degraded: Reason = Reason.TARGETING_MATCH) -> FlagResolutionDetails[T]:
     """Return an answer as the SDK wants it; `degraded` is the reason while something is in force."""
     cause = answer.cause
     if answer.stale:

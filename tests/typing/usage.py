@@ -4,7 +4,9 @@ from typing import assert_type
 
 from recovery.client import Breaker, CircuitOpen, RecoveryClient, Stats
 from recovery.client.chain import Answer, AsyncChain, Chain, Link
+from recovery.client.flags import Explanation, LevelName
 from recovery.client.healing import Healing
+from recovery.client.openfeature import RecoveryProvider
 from recovery.errors import ChainExhausted
 
 client = RecoveryClient("redis://localhost:6379/0", source="orders", spool="/var/spool/orders")
@@ -109,5 +111,11 @@ async def achain() -> None:
 def ask() -> None:
     assert_type(client.flags.enabled("search", service="shop", default=True), bool)
     assert_type(client.flags.capability("workers"), int)
+    assert_type(client.capability("workers", service="shop"), int)
+    assert_type(client.flags.why("search", key="user-17"), Explanation[bool])
+    assert_type(client.flags.why_capability("workers").value, int)
+    assert_type(client.flags.level("search"), LevelName)
+    client.flags.on_change(lambda change: list(change.features))()
+    assert_type(RecoveryProvider(client, service="search"), RecoveryProvider)
     assert_type(client.endpoint("db", "postgresql://primary/shop"), str)
     assert_type(client.warm_up(0.5), bool)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from recovery.client import flags as flags_module
-from recovery.client.flags import Answer, Flags
+from recovery.client.flags import Explanation, Flags
 from recovery.client.known import LEVELS, Degraded, Known, degradations_of
 from recovery.client.view import Change, LocalView
 from recovery.degrade.keys import DEGRADATION, DEGRADATIONS, ENDPOINT, ENDPOINTS, member_of
@@ -113,7 +113,7 @@ def test_a_capability_that_is_not_limited_for_a_service_has_the_default(world: W
     world.known("search", capabilities={CAPABILITY: 5})
 
     assert world.flags.capability(CAPABILITY, service="mail", default=80) == 80
-    assert world.flags.why_capability(CAPABILITY, service="mail", default=80) == Answer(80, "normal")
+    assert world.flags.why_capability(CAPABILITY, service="mail", default=80) == Explanation(80, "normal")
 
 
 # --- the ramp ---
@@ -161,7 +161,7 @@ def test_the_level_stays_until_the_last_stage_is_over(world: World) -> None:
     assert world.flags.level("search") == "limited"
 
     world.now = NOW + 120
-    assert world.flags.why_level("search") == Answer("normal", "normal")
+    assert world.flags.why_level("search") == Explanation("normal", "normal")
 
 
 def test_of_several_the_one_decides_that_lets_the_fewest_through(world: World) -> None:
@@ -185,20 +185,20 @@ def test_an_answer_says_what_it_comes_from(world: World) -> None:
     answer = world.flags.why(FEATURE)
 
     (cause,) = world.flags.in_force("search")
-    assert answer == Answer(False, "degraded", 0, cause)
-    assert world.flags.why_capability(CAPABILITY) == Answer(30, "degraded", 0, cause)
-    assert world.flags.why_level("search") == Answer("limited", "degraded", 0, cause)
+    assert answer == Explanation(False, "degraded", 0, cause)
+    assert world.flags.why_capability(CAPABILITY) == Explanation(30, "degraded", 0, cause)
+    assert world.flags.why_level("search") == Explanation("limited", "degraded", 0, cause)
     assert (cause.layer, cause.level, cause.until, cause.reason, cause.by) == ("manual", "limited", NOW + 60, "sale", "ann")
-    assert world.flags.why("another") == Answer(True, "normal")
+    assert world.flags.why("another") == Explanation(True, "normal")
 
 
 def test_before_redis_was_reached_every_answer_is_its_default(world: World) -> None:
     world.view.away(ConnectionError())
 
     assert world.flags.freshness == "unknown"
-    assert world.flags.why(FEATURE, default=False) == Answer(False, "unknown")
-    assert world.flags.why_capability(CAPABILITY, default=40) == Answer(40, "unknown")
-    assert world.flags.why_level("search") == Answer("normal", "unknown")
+    assert world.flags.why(FEATURE, default=False) == Explanation(False, "unknown")
+    assert world.flags.why_capability(CAPABILITY, default=40) == Explanation(40, "unknown")
+    assert world.flags.why_level("search") == Explanation("normal", "unknown")
     assert world.flags.in_force() == ()
     assert world.flags.endpoint("db", "http://primary") == "http://primary"
 
