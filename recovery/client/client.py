@@ -5,7 +5,6 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar, Unpack
@@ -21,6 +20,8 @@ from recovery.client.words import checked_name
 from recovery.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from recovery.client.chain import AsyncChain, Chain, Link, RestSettings
     from recovery.client.healing import Healing, HealingSettings
 
@@ -48,8 +49,10 @@ class RecoveryClient(Reporter):
         ConfigurationError: if it is no such URL.
     """
 
-    def __init__(self, url: str | None = None, *, source: str | None = None, spool: str | Path | None = None) -> None:
+    def __init__(self, url: str | None = None, *, source: str | None = None, spool: "str | Path | None" = None) -> None:
         # here and not above: who only imports the client, such as a test or a command line, need not wait for what it works with
+        from pathlib import Path
+
         from recovery.breaker.link import FleetLink
         from recovery.client.connection import connect, load_modules, resolve_url, spool_folder
         from recovery.client.endings import Endings
