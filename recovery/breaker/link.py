@@ -176,6 +176,7 @@ class FleetLink:
 
     def _merge(self, shared: SharedCircuits, linked: Linked) -> None:
         breaker, opened = linked.breaker, False
+        self._report_alone(breaker)
         calls, view = breaker.take_unheard(), None
         try:
             snapshot, opened = shared.merge(breaker.name, breaker.options, linked.heard, linked.probed_in(time.monotonic()), calls)
@@ -229,6 +230,10 @@ class FleetLink:
                 calls.append(thing)
         if calls:
             self._exchange(breaker, calls, partial(SharedCircuits.tell, name=name, options=options, calls=calls))
+        self._report_alone(breaker)
+
+    def _report_alone(self, breaker: Breaker) -> None:
+        """Report once what this process opened while the fleet could not hear of it."""
         if not self.connected and (reason := breaker.take_opening()):
             self._on_open(breaker, reason)
 
