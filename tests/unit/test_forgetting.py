@@ -11,7 +11,7 @@ from sqlalchemy import event as sql_event
 from sqlalchemy import func, select
 
 from recovery.history import History, MeanTime
-from recovery.models import Approval, Basis, Kind, Mitigation, Outcome, Recovery, RecoveryState, Silence, SilenceKind
+from recovery.models import Approval, Basis, BreakerChange, Kind, Mitigation, Outcome, Recovery, RecoveryState, Silence, SilenceKind
 from recovery.ports import Refusal, Report
 from recovery.store import schema
 from recovery.store.migrate import migrate
@@ -69,6 +69,14 @@ def test_what_decisions_rested_on_silences_and_refusals_go_and_what_people_did_s
     assert [refused.reason for refused in History(store.engine).refused_reports()] == ["new"]
     assert count(store, schema.audit) == 2
     assert store.approval(opened.id) is not None
+
+
+def test_the_history_of_breakers_is_forgotten_like_all_history(store: SqlStore) -> None:
+    old, new = (BreakerChange(f"{second}-0", "gateway", "shop", at(second), "closed", "open", "boom", 1, 1, "host:1") for second in (1, 30))
+    store.record_changes([old, new])
+
+    assert History(store.engine).prune(samples_before=at(20), history_before=at(20)).breaker_changes == 1
+    assert store.breaker_changes("gateway", 10) == [new]
 
 
 def test_a_storm_is_forgotten_in_short_transactions(store: SqlStore) -> None:
