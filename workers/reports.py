@@ -2,7 +2,8 @@
 
 Redis key `recovery:reports`: a stream, one field per entry: `failure` (a JSON object) or `failures` (a JSON array of them);
 consumer group `intake`, one consumer per worker. Entries are taken in by batches, a transaction each, and acknowledged and deleted
-after the commit: each is taken in at least once, and the failure's id makes a second time harmless.
+after the commit: each is taken in at least once, and the failure's id makes a second time harmless. One that came without an id has
+that of its entry.
 """
 
 import json
@@ -203,6 +204,9 @@ def _batches(entries: list[Entry]) -> Iterator[list[Opened]]:
     reports = 0
     for entry_id, fields in entries:
         found = _reports_in(fields or {})  # no fields: it was deleted meanwhile
+        for number, (payload, _) in enumerate(found):
+            if isinstance(payload, dict):
+                payload.setdefault("id", f"{entry_id.decode()}.{number}")
         if batch and reports + len(found) > BATCH:
             yield batch
             batch, reports = [], 0
