@@ -1,6 +1,7 @@
 """What the platform does for degradation with every tick: judges its rules, and lets go what a quarantine held whose time ran out."""
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from recovery.config.fleet import Fleet
 from recovery.engine.recording import CHANGED, LAPSED
@@ -8,10 +9,12 @@ from recovery.models import Event, Mitigation, RecoveryState
 from recovery.ports import Store, Strategy
 from recovery.registry import Registry
 from strategies.quarantine import Quarantine
-from workers.wiring import Platform
+
+if TYPE_CHECKING:
+    from workers.wiring import Platform
 
 
-def look_after(platform: Platform, now: datetime) -> None:
+def look_after(platform: "Platform", now: datetime) -> None:
     """Judge the rules and end what has run out; raises `StoreUnavailable` if Redis or the database is away, the next tick goes on."""
     platform.ruling.look()
     end_quarantines(platform.store, platform.strategies, platform.fleet(), now)

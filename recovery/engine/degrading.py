@@ -66,6 +66,12 @@ class Degrading:
         """Return every degradation there is, also those that are being restored."""
         return self._degradations.all()
 
+    def require(self, service: str) -> None:
+        """Raise `ServiceNotFound` with the nearest name for what is neither a declared service nor `*`."""
+        services = self._fleet().services
+        if service != SYSTEM and service not in services:
+            raise ServiceNotFound(f"no service '{service}' is declared{nearest(service, services)}", service=service)
+
     def degrade(self, wish: Wish) -> Degradation:
         """Put a person's degradation in force, instead of the one that a person put before.
 
@@ -102,7 +108,7 @@ class Degrading:
 
         Raises `ServiceNotFound` for a service that is not declared.
         """
-        self._require_service(service, self._fleet())
+        self.require(service)
         now, before = self._clock(), self._degradations.current(service, MANUAL)
         if before is None or before.until <= now or not self._degradations.end(service, None, MANUAL):
             raise NotDegraded(f"nobody has degraded {_named(service)} by hand; `recovery degradations` lists what is in force")
@@ -115,11 +121,14 @@ class Degrading:
         The mitigations behind it end as well, so nothing restores it a second time, and a rule stays without effect until its own
         condition has let it go. What degrades the whole system is dropped with `*` only.
 
-        Raises `ServiceNotFound`, or `NotDegraded` if there is nothing to drop.
+        Raises `ServiceNotFound`, `UnknownName` for a layer that nobody uses, or `NotDegraded` if there is nothing to drop.
         """
-        self._require_service(service, self._fleet())
         now, author = self._clock(), tidy(by, LONGEST_NAME)
-        there = [each for each in self._degradations.all() if each.service == service and layer in {None, each.layer}]
+        everywhere = self._degradations.all()
+        if service not in {each.service for each in everywhere}:
+            self.require(service)
+        self._require_layer(layer, {each.layer for each in everywhere})
+        there = [each for each in everywhere if each.service == service and layer in {None, each.layer}]
         left = [each for each in self._store.mitigations() if each.service == service and self._is_behind(each, layer)]
         standings = self._store.rule_standings().values()
         ruled = [each.rule for each in standings if each.service == service and each.in_force and layer in {None, RULE + each.rule}]
@@ -138,6 +147,11 @@ class Degrading:
         record(self._store, happened or [Event(CHANGED, now, service, None, rest)])
         return dropped
 
+    def _require_layer(self, layer: str | None, used: set[str]) -> None:
+        known = {MANUAL, *STRATEGY_LAYERS.values(), *(RULE + rule.name for rule in self._fleet().degradation), *used}
+        if layer is not None and layer not in known:
+            raise UnknownName(f"there is no layer '{layer}'{nearest(layer, known)} (known: {listing(known)})", name=layer)
+
     def _overrule(self, rule: str, by: str) -> None:
         """Let a rule that holds have no effect, whoever else moves it on at the same moment."""
         while (standing := self._store.rule_standings().get(rule)) and standing.in_force and not standing.overruled_by:
@@ -149,7 +163,7 @@ class Degrading:
         return own is not None and layer in {None, own}
 
     def _require(self, wish: Wish, fleet: Fleet) -> None:
-        self._require_service(wish.service, fleet)
+        self.require(wish.service)
         if wish.level is Level.NORMAL:
             raise DegradationInvalid("'normal' degrades nothing; restore it, or choose partial, limited, minimal or emergency")
         if not tidy(wish.reason, LONGEST_TEXT):
@@ -169,11 +183,6 @@ class Degrading:
                 raise DegradationInvalid(f"capability '{name}' must be left a percentage from 0 to 100, not {percent}")
         _require_declared("feature", wish.features, fleet.features)
         _require_declared("capability", wish.capabilities, fleet.capabilities)
-
-    @staticmethod
-    def _require_service(service: str, fleet: Fleet) -> None:
-        if service != SYSTEM and service not in fleet.services:
-            raise ServiceNotFound(f"no service '{service}' is declared{nearest(service, fleet.services)}", service=service)
 
 
 def _require_declared(kind: str, named: Sequence[str] | Mapping[str, int], declared: Mapping[str, object]) -> None:

@@ -23,6 +23,9 @@ COMMANDS = {
     "pause": "silence",
     "resume": "silence",
     "breakers": "breakers",
+    "degrade": "degrade",
+    "degradations": "degrade",
+    "force-recover": "degrade",
     "emergency": "emergency",
     "history": "past",
     "show": "story",
@@ -57,7 +60,7 @@ class LazyGroup(click.Group):
         """Import and return a command, None if there is no such."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"workers.cli.{COMMANDS[cmd_name]}"), cmd_name)
+        command: click.Command = getattr(import_module(f"workers.cli.{COMMANDS[cmd_name]}"), cmd_name.replace("-", "_"))
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:

@@ -106,6 +106,38 @@ class Label(click.ParamType[tuple[str, str]]):
         return key, held
 
 
+class Share(click.ParamType[tuple[str, int]]):
+    """How much of a capability is left: `name=percent`."""
+
+    name = "name=percent"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        """Return name and percentage."""
+        if isinstance(value, tuple):
+            return value
+        name, _, percent = str(value).rpartition("=")
+        if not (name and percent.isdecimal() and int(percent) <= 100):
+            self.fail(f"'{value}' is not what is left of a capability: write name=percent, such as workers=30", param, ctx)
+        return name, int(percent)
+
+
+class Percentages(click.ParamType[tuple[int, ...]]):
+    """The stages of a ramp: `10,50`."""
+
+    name = "percentages"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """Return the percentages, which rise from 1 to 99 at most."""
+        from recovery.config.degradation import rising
+
+        if isinstance(value, tuple):
+            return value
+        try:
+            return rising(tuple(int(part) for part in str(value).split(",")))
+        except ValueError:
+            self.fail(f"'{value}' is no ramp: write rising percentages from 1 to 99, such as 10,50", param, ctx)
+
+
 def _moment(text: str) -> datetime:
     if text[-1:] in UNITS:
         return utcnow() - timedelta(seconds=_seconds(text))
