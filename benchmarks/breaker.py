@@ -30,7 +30,9 @@ ROUNDS, BATCH = 150, 1_000
 REJECTS, REJECTS_OF_PEERS = 1_000_000, 20_000
 FLAT = 2.0
 """Bytes that a rejected call may leave behind: one MiB in a million is the allocator's own noise."""
-THREADED_CALLS, THREADED_ROUNDS = 8_000, 21
+THREADED = {8: 100, 100: 40}
+"""How many calls each of so many threads makes in a round."""
+THREADED_ROUNDS = 42
 SLOWER = 1.05
 """The target: the time of calls in threads, in times without a breaker."""
 WINDOWS: dict[str, BreakerSettings] = {
@@ -183,20 +185,19 @@ def _memory(refused: Mapping[str, Call]) -> list[Result]:
 
 def _threads(client: RecoveryClient) -> list[Result]:
     results = []
-    for threads in (8, 100):
+    for threads, each in THREADED.items():
         calls: dict[str, Call] = {
             "no breaker": wait,
             "circuitbreaker": CircuitBreaker(name="threads")(wait),
             "ours": _breaker(client, "threads", FULL)(wait),
         }
-        each = THREADED_CALLS // threads
         times: dict[str, list[float]] = {name: [] for name in calls}
         for turn in range(THREADED_ROUNDS):
             for name in [*calls][turn % 3 :] + [*calls][: turn % 3]:  # each comes first as often as last
                 times[name].append(_together(calls[name], threads, each))
         plain = median(times.pop("no breaker"))
         ratios = {name: [seconds / plain for seconds in values] for name, values in times.items()}
-        few = max(1, each // threads)  # it lets one call through at a time
+        few = max(1, each // 20)  # it lets one call through at a time
         ratios["pybreaker"] = [_together(pybreaker.CircuitBreaker()(wait), threads, few) / few * each / plain]
         results += [
             summed(

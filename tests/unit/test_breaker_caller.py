@@ -308,16 +308,27 @@ def test_only_as_many_probes_as_allowed_run_at_once() -> None:
 def test_a_call_from_before_the_opening_tells_nothing_new() -> None:
     clock = Clock()
     breaker = Breaker("gateway", OPTIONS, clock=clock)
-    with breaker:
+
+    with pytest.raises(ValueError, match="boom"), breaker:  # noqa: PT012 - it fails long after others have opened and closed it
         trip(breaker)
         clock.now += 10
         breaker.call(lambda: None)
-        with pytest.raises(ValueError, match="boom"):
-            breaker.call(boom)
+        boom()
 
+    assert look(breaker) == "closed"
+    assert breaker.stats().failures == 3
     with pytest.raises(ValueError, match="boom"):
         breaker.call(boom)
-    assert look(breaker) == "open", "the old success did not end the new run"
+    assert look(breaker) == "closed", "it is the first of a new run"
+
+
+def test_a_block_that_is_left_where_it_was_not_entered_takes_no_others_ticket() -> None:
+    entered, other = Breaker("entered", OPTIONS), Breaker("other", OPTIONS)
+
+    with entered:
+        other.__exit__(None, None, None)
+
+    assert (entered.stats().calls, other.stats().calls) == (1, 0)
 
 
 def test_a_verdict_after_the_ramp_is_over_begins_with_the_first_open_time_again() -> None:
@@ -442,6 +453,18 @@ def test_metrics_only_counts_and_says_once_that_it_would_have_opened(caplog: pyt
     listen_no_more()
     breaker.auto()
     assert len(changes) == 2
+
+
+def test_what_was_counted_in_one_mode_does_not_count_in_the_next() -> None:
+    breaker = Breaker("gateway", OPTIONS)
+    breaker.metrics_only()
+    trip(breaker)
+
+    breaker.auto()
+    with pytest.raises(ValueError, match="boom"):
+        breaker.call(boom)
+
+    assert look(breaker) == "closed"
 
 
 def test_reset_closes_it_and_forgets() -> None:

@@ -8,6 +8,7 @@ import pytest
 from recovery.breaker import Breaker, BreakerOptions
 from recovery.breaker.circuit import Admission, Circuit
 from recovery.breaker.fleet import Ended, FleetView
+from recovery.breaker.window import Window
 from recovery.errors import CircuitOpen
 from tests.breakers import Chance, Clock, RecordingFleet, look
 
@@ -99,6 +100,22 @@ def test_shares_need_successes_so_a_summary_tells_them_once(fleet: RecordingFlee
 
     assert fleet.told == [Ended("failed", ok_before=2, reason="ValueError: boom")]
     assert breaker.take_summary() is None
+
+
+def test_a_success_that_a_summary_has_told_is_not_told_again(fleet: RecordingFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    breaker = Breaker("gateway", RATES, fleet)
+    fail(breaker, 1)
+    summaries, due = [], Window.due
+
+    def due_late(window: Window, number: int, now: float) -> bool:
+        summaries.append(breaker.take_summary())  # as the background may do between a call's number and the lock
+        return due(window, number, now)
+
+    monkeypatch.setattr(Window, "due", due_late)
+    succeed(breaker)
+
+    assert summaries == [Ended("ok")]
+    assert [ended.result for ended in fleet.told] == ["failed"]
 
 
 def test_a_slow_success_is_told_at_once(fleet: RecordingFleet, clock: Clock) -> None:
