@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -110,6 +112,116 @@ def test_putting_one_that_is_over_ends_the_one_in_force(degradations: Degradatio
     assert degradations.current("search") is None
 
 
+# --- layers and ramps ---
+
+
+def test_layers_of_a_service_and_of_the_system_do_not_touch_each_other(degradations: Degradations) -> None:
+    layers = [("*", "manual"), ("search", "recovery"), ("search", "manual"), ("search", "rule:weak")]
+    for number, (service, layer) in enumerate(layers):
+        assert degradations.put(replace(degraded(service, fence=9 - number), layer=layer))
+
+    assert [(found.service, found.layer) for found in degradations.all()] == layers
+    assert degradations.clear("search", 100)
+    assert degradations.end("search", 100, "manual")
+
+    assert [(found.service, found.layer) for found in degradations.all()] == [("*", "manual"), ("search", "rule:weak")]
+    assert degradations.current("search") is None
+    assert degradations.current("search", "rule:weak") is not None
+
+
+def test_all_that_it_says_of_its_end_and_its_author_comes_back(degradations: Degradations) -> None:
+    given = replace(degraded("*"), layer="manual", ramp=(1, 50), ramp_stage=7.5, by="ann")
+
+    degradations.put(given)
+
+    assert degradations.current("*", "manual") == given
+
+
+def test_what_ends_early_is_still_there_while_its_ramp_lasts(degradations: Degradations) -> None:
+    given = replace(degraded(), ramp=(10, 50), ramp_stage=30.0)
+    degradations.put(given)
+
+    assert degradations.end("search", 1)
+
+    found = degradations.current("search")
+    assert found is not None
+    assert given.since <= found.until <= utcnow()
+    assert found == replace(given, until=found.until)
+    assert degradations.end("search", 1), "it ends already"
+    assert degradations.current("search") == found
+
+
+def test_what_has_no_ramp_ends_at_once(degradations: Degradations) -> None:
+    degradations.put(degraded())
+
+    assert degradations.end("search", 1)
+
+    assert degradations.current("search") is None
+    assert not degradations.end("search", 1)
+
+
+def test_the_ramp_ends_by_itself(degradations: Degradations) -> None:
+    degradations.put(replace(degraded(seconds=-0.05), ramp=(10, 50), ramp_stage=0.1))
+    assert degradations.current("search") is not None, "over, but not gone"
+
+    eventually(lambda: degradations.current("search") is None)
+
+    assert degradations.all() == []
+
+
+def test_an_older_fence_ends_nothing_and_none_ends_anything(degradations: Degradations) -> None:
+    newer = replace(degraded(fence=7), ramp=(10,))
+    degradations.put(newer)
+
+    assert not degradations.end("search", 6)
+    assert degradations.current("search") == newer
+    assert degradations.end("search", None)
+    assert degradations.clear("search", None)
+
+    assert degradations.current("search") is None
+
+
+def test_an_end_that_crosses_a_newer_one_leaves_that_alone(redis_client: Redis) -> None:
+    newer = degraded(fence=9)
+
+    class Crossed(RedisDegradations):
+        def _write(self, script: Any, degradation: Degradation, condition: str | int) -> bool:
+            if script is self._replace:
+                RedisDegradations(redis_client).put(newer)
+            return super()._write(script, degradation, condition)
+
+    degradations = Crossed(redis_client)
+    degradations.put(degraded(fence=1))
+
+    assert not degradations.end("search", 1)
+
+    assert degradations.current("search") == newer
+
+
+def test_the_key_lives_until_the_last_stage_is_over(redis_client: Redis) -> None:
+    RedisDegradations(redis_client).put(replace(degraded(seconds=60), layer="manual", ramp=(10, 50), ramp_stage=30.0))
+
+    assert redis_client.zrange(DEGRADATIONS, 0, -1) == [b"search:manual"]
+    assert 110_000 < redis_client.pttl(DEGRADATION + "search:manual") <= 120_000
+
+
+def test_what_an_older_version_wrote_can_be_read(redis_client: Redis) -> None:
+    degradations = RedisDegradations(redis_client)
+    degradations.put(degraded())
+    stored = json.loads(redis_client.get(DEGRADATION + "search") or b"")
+    for name in ("layer", "ramp", "ramp_stage", "by"):
+        del stored[name]
+    redis_client.set(DEGRADATION + "search", json.dumps(stored), px=60_000)
+
+    found = degradations.current("search")
+
+    assert found is not None
+    assert (found.layer, found.ramp, found.ramp_stage, found.by) == ("recovery", (), 30.0, "")
+
+
+# --- endpoints ---
+
+
 def test_a_switched_endpoint_comes_back_unchanged(endpoints: Endpoints) -> None:
     given = backup()
 
@@ -130,7 +242,7 @@ def test_an_older_fence_changes_no_endpoint(endpoints: Endpoints) -> None:
     assert endpoints.current("db") is None
 
 
-@pytest.mark.parametrize("change", ["put", "clear", "switch", "switch back"])
+@pytest.mark.parametrize("change", ["put", "end", "clear", "switch", "switch back"])
 def test_every_change_is_pushed(redis_client: Redis, change: str) -> None:
     degradations, endpoints = RedisDegradations(redis_client), RedisEndpoints(redis_client)
     degradations.put(degraded("x", fence=1))
@@ -139,6 +251,7 @@ def test_every_change_is_pushed(redis_client: Redis, change: str) -> None:
     listener.subscribe(DEGRADATION_CHANGED, ENDPOINT_CHANGED)
     acts: dict[str, Callable[[], bool]] = {
         "put": lambda: degradations.put(degraded("x", fence=2)),
+        "end": lambda: degradations.end("x", 2),
         "clear": lambda: degradations.clear("x", 2),
         "switch": lambda: endpoints.switch(backup("x", fence=2)),
         "switch back": lambda: endpoints.clear("x", 2),
