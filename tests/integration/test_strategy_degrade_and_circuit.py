@@ -14,11 +14,12 @@ from recovery.breaker.shared import SharedCircuits
 from recovery.config.fleet import ServiceDeclaration
 from recovery.degrade import RedisDegradations
 from recovery.errors import StepFailed
-from recovery.models import Action, BreakerOrder, BreakerState, Category, Level, Outcome
+from recovery.models import Action, BreakerOrder, BreakerState, Category, Level, Outcome, utcnow
 from recovery.ports import Finding
 from strategies import STRATEGIES
 from strategies.circuit_reset import CircuitResetOptions
 from strategies.degrade import DegradeOptions
+from strategies.throttle import ThrottleOptions
 from tests.contract.strategy_rigs import Bench, Probes, declare, degradation
 
 
@@ -72,11 +73,127 @@ def test_degrading_mitigates_and_is_verified_by_the_declared_checks_only() -> No
 
 
 @pytest.mark.parametrize(
-    "options", [{"level": "normal"}, {"level": "tiny"}, {"capabilities": {"x": 101}}, {"ttl": 0}, {"verify": ["page"]}, {"features": [""]}]
+    "options",
+    [
+        {"level": "normal"},
+        {"level": "tiny"},
+        {"capabilities": {"x": 101}},
+        {"ttl": 0},
+        {"verify": ["page"]},
+        {"features": [""]},
+        {"ramp": [100]},
+    ],
 )
 def test_a_degradation_that_makes_no_sense_is_refused(options: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         DegradeOptions.model_validate(options)
+
+
+def test_a_restore_lets_callers_back_by_the_ramp(bench: Bench) -> None:
+    service = search(ramp=[10, 50], ramp_stage=600)
+    bench.steps(service, "degrade", fence=1).run()
+
+    results = bench.steps(service, "degrade", Action.REVERT, fence=2).run()
+
+    current = bench.degradations.current("search")
+    assert current is not None
+    assert current.until <= utcnow()
+    assert results["restore"]["restoring_until"] == current.gone_at.isoformat()
+
+
+def test_a_throttle_leaves_a_part_of_one_capability(bench: Bench) -> None:
+    service = declare("search", remedies={"throttle": {"capability": "indexing", "percent": 20, "ttl": 60}})
+
+    bench.steps(service, "throttle", fence=4).run()
+
+    (found,) = bench.degradations.all()
+    assert (found.layer, found.level, found.capabilities, found.by) == ("throttle", Level.PARTIAL, {"indexing": 20}, "throttle")
+    bench.steps(service, "throttle", Action.REVERT, fence=5).run()
+    assert bench.degradations.all() == []
+
+
+def test_remedies_do_not_end_each_other(bench: Bench) -> None:
+    service = declare("search", remedies={"degrade": {}, "throttle": {}, "quarantine": {}})
+    for strategy in ("degrade", "throttle", "quarantine"):
+        bench.steps(service, strategy, fence=1).run()
+
+    bench.steps(service, "throttle", Action.REVERT, fence=2).run()
+
+    assert [found.layer for found in bench.degradations.all()] == ["recovery", "quarantine"]
+
+
+# --- quarantine ---
+
+
+def quarantined(**options: object) -> ServiceDeclaration:
+    return declare("search", remedies={"quarantine": {"breaker": "search", **options}})  # type: ignore[dict-item]
+
+
+def mode(bench: Bench) -> BreakerOrder:
+    view = bench.breakers.view("search")
+    assert view is not None
+    return view.mode
+
+
+def test_a_quarantine_leaves_no_traffic_and_refuses_callers_until_it_is_over(bench: Bench, redis_client: redis.Redis) -> None:
+    bench.steps(quarantined(), "quarantine", fence=1).run()
+
+    (found,) = bench.degradations.all()
+    assert (found.layer, found.level, found.capabilities) == ("quarantine", Level.EMERGENCY, {"traffic": 0})
+    view = bench.breakers.view("search")
+    assert view is not None
+    assert view.state is BreakerState.FORCED_OPEN
+
+    bench.steps(quarantined(), "quarantine", Action.REVERT, fence=2).run()
+
+    assert bench.degradations.all() == []
+    assert mode(bench) is BreakerOrder.AUTO
+
+
+def test_a_quarantine_can_be_renewed(bench: Bench) -> None:
+    bench.steps(quarantined(ttl=60), "quarantine", fence=1).run()
+
+    bench.steps(quarantined(ttl=600), "quarantine", fence=2).run()
+
+    (found,) = bench.degradations.all()
+    assert found.until > utcnow() + timedelta(seconds=300)
+    assert mode(bench) is BreakerOrder.FORCED_OPEN
+
+
+@pytest.mark.parametrize("order", [BreakerOrder.FORCED_OPEN, BreakerOrder.DISABLED])
+def test_a_breaker_that_an_operator_steers_is_not_taken_over(bench: Bench, order: BreakerOrder) -> None:
+    bench.breakers.operate("search", order, "ann", "mine")
+
+    with pytest.raises(StepFailed, match=f"an operator has set breaker 'search' to {order}; `recovery breakers auto search` gives it free"):
+        bench.steps(quarantined(), "quarantine", fence=1).run()
+
+    assert bench.degradations.all() == []
+    assert mode(bench) is order
+
+
+def test_an_operator_who_chose_another_mode_meanwhile_has_the_last_word(bench: Bench) -> None:
+    bench.steps(quarantined(), "quarantine", fence=1).run()
+    bench.breakers.operate("search", BreakerOrder.DISABLED, "ann", "let them in")
+
+    bench.steps(quarantined(), "quarantine", Action.REVERT, fence=2).run()
+
+    assert mode(bench) is BreakerOrder.DISABLED
+    assert bench.degradations.all() == []
+
+
+def test_a_quarantine_that_could_not_isolate_holds_no_breaker(bench: Bench) -> None:
+    bench.degradations.put(degradation("search", 99, layer="quarantine"))
+
+    ended = bench.carry_out(quarantined(), "quarantine").attempt
+
+    assert "a newer degradation of 'search' is in force" in ended.reason
+    assert mode(bench) is BreakerOrder.AUTO
+
+
+@pytest.mark.parametrize("options", [{"percent": 100}, {"capability": ""}, {"ramp": [50, 10]}, {"ramp_stage": 0}])
+def test_a_throttle_that_makes_no_sense_is_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        ThrottleOptions.model_validate(options)
 
 
 def gateway(**options: object) -> ServiceDeclaration:
