@@ -171,7 +171,7 @@ class RecoveryClient(Reporter):
         """Load flags and endpoints now, so that no later call waits; say whether Redis answered within `timeout` seconds."""
         self._waited = True
         self._watch.start()
-        return self._watch.tried(timeout) and self._view.known is not None
+        return self._watch.tried(timeout) and self._view.freshness == "fresh"
 
     # --- the end ---
 

@@ -50,18 +50,18 @@ class LocalView:
     channels = (DEGRADATION_CHANGED, ENDPOINT_CHANGED)
 
     def __init__(self) -> None:
+        self.known: Known | None = None
         self._listeners: tuple[Told, ...] = ()
         self._cut_off = False
+        self._told_freshness: Freshness = "unknown"
+        self._told: dict[tuple[str, str], tuple[object, ...]] = {}
         self.renew()
 
     def renew(self) -> None:
-        """Begin anew in a forked child; listeners stay."""
-        self.known: Known | None = None
-        self._away = False
+        """Go on in a forked child with what the parent knew; that is stale until the child has looked itself."""
+        self._away = True
         self._taking = Lock()
         self._read: object = None
-        self._told_freshness: Freshness = "unknown"
-        self._told: dict[tuple[str, str], tuple[object, ...]] = {}
 
     @property
     def freshness(self) -> Freshness:

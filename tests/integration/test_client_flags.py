@@ -1,6 +1,8 @@
 """Services learn what to do without by push, keep it while Redis is away, and never wait for it twice."""
 
 import asyncio
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -150,6 +152,37 @@ async def test_an_event_loop_is_not_held_up_by_the_first_question(
     may_answer.set()
 
     assert await asyncio.to_thread(eventually, lambda: not client.flags.enabled("suggestions")), "the first question began the watch"
+
+
+def test_a_forked_child_knows_what_its_parent_knew_and_hears_of_changes_itself(
+    valkey_url: str, redis_client: Redis, tmp_path: Path
+) -> None:
+    RedisDegradations(redis_client).put(degraded())
+    script = """
+import os, sys, time
+from recovery.client import RecoveryClient
+client = RecoveryClient(sys.argv[1], spool=sys.argv[2])
+assert client.warm_up(60)
+pid = os.fork()
+if pid == 0:
+    client.warm_up = None  # nothing waits in the child
+    print("on" if client.flags.enabled("suggestions") else "off", flush=True)
+    deadline = time.monotonic() + 60
+    while not client.flags.enabled("suggestions") and time.monotonic() < deadline:
+        time.sleep(0.02)
+    print(client.flags.why("suggestions").why, client.flags.freshness, flush=True)
+    client.close()
+    os._exit(0)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    command = [sys.executable, "-c", script, valkey_url, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        first = parent.stdout.readline()
+        RedisDegradations(redis_client).clear("search", 1)
+        later = parent.stdout.read()
+
+    assert (first, later, parent.returncode) == ("off\n", "normal fresh\n", 0)
 
 
 def test_the_system_and_every_layer_are_pushed_and_come_back_by_the_ramp(client: RecoveryClient, redis_client: Redis) -> None:
