@@ -10,6 +10,7 @@ import click
 import pytest
 from pydantic import BaseModel
 
+from recovery.config.degradation import CapabilityDeclaration, DegradationRule, FeatureDeclaration
 from recovery.config.fleet import BudgetDeclaration, CheckDeclaration, MaintenanceDeclaration, PlatformDeclaration, ServiceDeclaration
 from recovery.config.load import parse
 from recovery.config.retries import RetryDeclaration
@@ -97,7 +98,18 @@ def test_every_setting_is_documented() -> None:
 
 
 @pytest.mark.parametrize(
-    "declaration", [RetryDeclaration, PlatformDeclaration, BudgetDeclaration, ServiceDeclaration, CheckDeclaration, MaintenanceDeclaration]
+    "declaration",
+    [
+        RetryDeclaration,
+        PlatformDeclaration,
+        BudgetDeclaration,
+        ServiceDeclaration,
+        CheckDeclaration,
+        MaintenanceDeclaration,
+        FeatureDeclaration,
+        CapabilityDeclaration,
+        DegradationRule,
+    ],
 )
 def test_every_key_of_the_configuration_is_documented(declaration: type[BaseModel]) -> None:
     text = (ROOT / "docs" / "configuration.md").read_text()
