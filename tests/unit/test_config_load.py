@@ -178,7 +178,10 @@ def test_a_reference_may_stand_for_a_number() -> None:
         ("[platform]\nlease = 1\nlease = 2\n", "3: not valid TOML: a key is set twice (column 10)"),
         (
             "[service.a]",
-            "1: service: unknown table or key, did you mean 'services'? (known: capabilities, degradation, features, maintenance, platform, services)",
+            (
+                "1: service: unknown table or key, did you mean 'services'? "
+                "(known: capabilities, degradation, features, maintenance, platform, services)"
+            ),
         ),
         ("x = '1'", "1: x: unknown table or key (known: capabilities, degradation, features, maintenance, platform, services)"),
         ("[platform]\ncooldwn = 3", "2: platform.cooldwn: unknown key, did you mean 'cooldown'?"),
