@@ -88,6 +88,6 @@ class Reaper:
             stays = mitigation.strategy in self._strategies and not self._strategies[mitigation.strategy].lapses
             if mitigation.until > now or stays:
                 continue
-            data = {"strategy": mitigation.strategy, "reason": "its time ran out"}
+            data = {"change": "lapsed", "strategy": mitigation.strategy, "reason": "its time ran out"}
             ended = Event("degradation:changed", now, mitigation.service, mitigation.recovery_id, dict(data))
             self._store.end_mitigation(mitigation, [ended])

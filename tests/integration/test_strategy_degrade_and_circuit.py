@@ -1,6 +1,7 @@
 """`degrade` and `circuit_reset` through the flags and breakers that services really read, in a real Valkey."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from strategies import STRATEGIES
 from strategies.circuit_reset import CircuitResetOptions
 from strategies.degrade import DegradeOptions
 from strategies.throttle import ThrottleOptions
-from tests.contract.strategy_rigs import Bench, Probes, declare, degradation
+from tests.contract.strategy_rigs import Bench, Probes, declare, degradation, journaled
 
 
 @pytest.fixture
@@ -87,6 +88,20 @@ def test_degrading_mitigates_and_is_verified_by_the_declared_checks_only() -> No
 def test_a_degradation_that_makes_no_sense_is_refused(options: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         DegradeOptions.model_validate(options)
+
+
+def test_who_finds_a_lost_workers_degradation_makes_it_his_own(bench: Bench) -> None:
+    first = bench.steps(search(ttl=60), "degrade", fence=1).works[0]
+    intent = journaled(first.prepare())
+    first.run(intent)
+    before = bench.degradations.current("search")
+
+    found = bench.steps(search(ttl=60), "degrade", fence=2).works[0].reconcile(intent)
+
+    current = bench.degradations.current("search")
+    assert found is not None
+    assert before is not None
+    assert current == replace(before, fence=2), "a worker that was only frozen comes too late now"
 
 
 def test_a_restore_lets_callers_back_by_the_ramp(bench: Bench) -> None:

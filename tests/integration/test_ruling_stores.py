@@ -1,0 +1,94 @@
+"""Many workers judge one rule at once, on a real database and a real Valkey: one puts it in force, one lets it go, each told once."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from recovery.breaker import RedisBreakers
+from recovery.config.degradation import DegradationRule
+from recovery.config.fleet import CheckDeclaration, Fleet, ServiceDeclaration
+from recovery.degrade import RedisDegradations
+from recovery.engine.ruling import Ruling
+from recovery.models import ServiceState, Status, utcnow
+from recovery.store.engine import dispose
+from recovery.store.migrate import migrate
+from recovery.store.sql import SqlStore
+
+JUDGES = 6
+RULE = {"name": "weak", "service": "shop", "when": "health_score < 50", "calm": 0, "level": "limited", "ramp": [10], "ramp_stage": 600}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqlStore]:
+    url = f"sqlite:///{tmp_path / 'history.db'}"
+    migrate(url)
+    store = SqlStore.open(url)
+    yield store
+    dispose(store.engine)
+
+
+@pytest.fixture
+def fleet() -> Fleet:
+    check = CheckDeclaration.model_validate({"name": "http", "type": "http", "interval": 1, "timeout": 1})
+    services = {"shop": ServiceDeclaration(name="shop", checks=(check,))}
+    return Fleet(version="v1", services=services, degradation=(DegradationRule.model_validate(RULE),))
+
+
+def see(store: SqlStore, score: int) -> None:
+    now = utcnow()
+    store.record_sweep([], [], [ServiceState("shop", Status.UNHEALTHY, score, since=now, seen_at=now)], [], now=now)
+
+
+def told(store: SqlStore) -> Counter[str]:
+    with store.engine.connect() as connection:
+        query = "SELECT json_extract(data, '$.change') FROM events WHERE name = 'degradation:changed'"
+        events = Counter(connection.exec_driver_sql(query).scalars())
+        audited = "SELECT json_extract(detail, '$.change') FROM audit WHERE action = 'degradation_changed'"
+        assert Counter(connection.exec_driver_sql(audited).scalars()) == events
+    return events
+
+
+@pytest.fixture
+def look_at_once(store: SqlStore, fleet: Fleet, redis_client: Redis) -> Callable[[], None]:
+    """Let every judge look twice, all at the same time."""
+    degradations, breakers = RedisDegradations(redis_client), RedisBreakers(redis_client)
+    judges = [Ruling(store, degradations, breakers, lambda: fleet, utcnow) for _ in range(JUDGES)]
+
+    def look() -> None:
+        with ThreadPoolExecutor(JUDGES) as pool:
+            for judge in [pool.submit(judge.look) for judge in judges * 2]:
+                judge.result()
+
+    return look
+
+
+def test_of_many_judges_at_once_one_puts_a_rule_in_force_and_one_lets_it_go(
+    store: SqlStore, redis_client: Redis, look_at_once: Callable[[], None]
+) -> None:
+    degradations = RedisDegradations(redis_client)
+    see(store, 0)
+
+    look_at_once()
+    found = degradations.current("shop", "rule:weak")
+    assert found is not None
+    assert found.until > utcnow() + timedelta(seconds=600)
+    assert told(store) == {"put": 1}
+
+    see(store, 100)
+    look_at_once()
+    found = degradations.current("shop", "rule:weak")
+    assert found is not None
+    assert found.until <= utcnow()
+    assert told(store) == {"put": 1, "ending": 1}
+
+    see(store, 0)
+    look_at_once()
+    found = degradations.current("shop", "rule:weak")
+    assert found is not None
+    assert found.until > utcnow()
+    assert told(store) == {"put": 2, "ending": 1}
