@@ -58,6 +58,15 @@ class RedisBreakers:
                     self._circuits.repair(name, 0)
         return marked
 
+    def mend(self, service: str) -> list[str]:
+        """Let callers probe the open breakers of a service that was verified healthy, and take the mark; return who was open."""
+        with reaching_redis("let the breakers be probed"):
+            return [
+                name
+                for name, state, its_service, mark in self._standing()
+                if (its_service or name) == service and (state == "open" or mark) and self._circuits.mend(name)[1]
+            ]
+
     def _standing(self) -> list[tuple[str, str, str, str]]:
         """Return (name, state, service, mark) of every breaker in one round trip: this is asked every second."""
         names = self._circuits.names()

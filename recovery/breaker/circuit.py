@@ -207,6 +207,11 @@ def repairing(circuit: Circuit, until: float | None) -> Circuit:
     return replace(circuit, repairing_until=until)
 
 
+def mended(circuit: Circuit) -> Circuit:
+    """Return the circuit after a recovery that was verified: an open one may be probed at once, and nothing waits any longer."""
+    return repairing(half_opened(circuit), None)
+
+
 def under(circuit: Circuit, mode: Mode) -> Circuit:
     """Return the circuit in an operator's mode; back to `auto` it begins closed, because what it counted is old by then."""
     return closed(replace(circuit, mode=mode)) if mode == "auto" and circuit.mode != "auto" else replace(circuit, mode=mode)

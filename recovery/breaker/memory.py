@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from recovery.breaker.board import moment_of
-from recovery.breaker.circuit import PROBE, Circuit, at, closed, half_opened, opened, probed, repairing, shown, under
+from recovery.breaker.circuit import PROBE, Circuit, at, closed, half_opened, mended, opened, probed, repairing, shown, under
 from recovery.breaker.judgement import Counts, verdict
 from recovery.breaker.options import BreakerOptions
 from recovery.models import BreakerOrder, BreakerState, BreakerView, utcnow
@@ -93,6 +93,16 @@ class MemoryBreakers:
             elif not mine:
                 self._change(name, lambda circuit, _options, _now: repairing(circuit, None))
         return marked
+
+    def mend(self, service: str) -> list[str]:
+        """Let callers probe the open breakers of a service that was verified healthy, and take the mark; return who was open."""
+        mended_now = []
+        for name, kept in sorted(self._kept.items()):
+            if (kept.options.service or name) == service:
+                if kept.circuit.state == "open":
+                    mended_now.append(name)
+                self._change(name, lambda circuit, _options, _now: mended(circuit))
+        return mended_now
 
     def _change(self, name: str, change: Callable[[Circuit, BreakerOptions, float], Circuit]) -> BreakerView:
         with self._lock:

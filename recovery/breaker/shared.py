@@ -26,7 +26,7 @@ BREAKER_HISTORY = "recovery:breaker:history"
 
 _LUA = Path(__file__).parent / "lua"
 _SCRIPTS = {
-    **dict.fromkeys(("declare", "admit", "probed", "vote", "half_open", "operate", "repair"), ("circuit",)),
+    **dict.fromkeys(("declare", "admit", "probed", "vote", "half_open", "operate", "repair", "mend"), ("circuit",)),
     **dict.fromkeys(("view", "tell", "merge"), ("circuit", "window")),
 }
 """Script -> what is put in front of it."""
@@ -203,6 +203,11 @@ class SharedCircuits:
     def repair(self, name: str, seconds: float) -> Snapshot:
         """Mark for so long that a recovery is at work; 0 takes the mark away."""
         return self._run("repair", name, None, round(seconds * 1000))[0]
+
+    def mend(self, name: str, reason: str = "its service was verified healthy") -> tuple[Snapshot, bool]:
+        """Take the mark of a recovery away and let callers probe at once; the second value says whether the breaker was open."""
+        snapshot, (was_open,) = self._run("mend", name, None, _sentence(reason))
+        return snapshot, bool(was_open)
 
     def _run(
         self, script: str, name: str, options: BreakerOptions | None = None, *arguments: str | float, by: str = ""

@@ -35,6 +35,7 @@ class Emergency:
         pause: waits for some seconds.
         lease: how long a worker's claim lives without renewal.
         say: takes one line about what is waited for.
+        ended: takes the id of each recovery that was carried out to its end.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Emergency:
         pause: Callable[[float], None],
         lease: timedelta = timedelta(seconds=10),
         say: Callable[[str], None] = lambda _line: None,
+        ended: Callable[[str], None] = lambda _recovery_id: None,
     ) -> None:
         self._store = store
         self._coordinator = coordinator
@@ -57,6 +59,7 @@ class Emergency:
         self._pause = pause
         self._length = lease
         self._say = say
+        self._ended = ended
 
     def begin(self, service: str, strategy: str | None, by: str, reason: str = "") -> Recovery:
         """Return the recovery to carry out: the open one of the service if it fits, else a new one.
@@ -101,6 +104,7 @@ class Emergency:
         while True:
             directive = self._coordinator.advance(recovery_id)
             if isinstance(directive, Done):
+                self._ended(recovery_id)
                 return self._known(recovery_id)
             if isinstance(directive, Execute):
                 acted = self._executor.run(recovery_id, directive.attempt) is not None

@@ -79,6 +79,10 @@ class Breakers(Protocol):
         """Mark the open breakers of these services for so long as under recovery, take the mark from all others; return who bears it."""
         ...
 
+    def mend(self, service: str) -> list[str]:
+        """Let callers probe the open breakers of a service that was verified healthy, and take the mark; return who was open."""
+        ...
+
 
 class Cooldowns(Protocol):
     """Locks that keep one strategy off one service for a while."""

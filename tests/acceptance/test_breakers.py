@@ -1,5 +1,6 @@
 """A circuit breaker of a real service opens: the platform hears of it, probes, closes it for everybody, and keeps its history."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from recovery.client import RecoveryClient
+from recovery.breaker import Breaker
+from recovery.client import CircuitOpen, RecoveryClient
 from recovery.models import Outcome, utcnow
 from recovery.store.schema import events
 from tests.stage import Stage
@@ -20,6 +22,12 @@ def refuse() -> None:
     raise ConnectionError("refused")
 
 
+def passes(breaker: Breaker) -> bool:
+    with contextlib.suppress(CircuitOpen):
+        return breaker.call(lambda: True)
+    return False
+
+
 def test_a_breaker_that_opened_is_probed_and_closed_by_a_recovery_and_its_history_is_kept(stage: Stage, tmp_path: Path) -> None:
     since = utcnow()
     with RecoveryClient(stage.settings.redis, spool=tmp_path) as client:
@@ -29,11 +37,16 @@ def test_a_breaker_that_opened_is_probed_and_closed_by_a_recovery_and_its_histor
             with pytest.raises(ConnectionError):
                 breaker.call(refuse)
         assert breaker.state == "open"
+        beside = client.breaker("gate-reads", failure_threshold=1, success_threshold=1, reset_timeout=600, service="gate")
+        with pytest.raises(ConnectionError):
+            beside.call(refuse)
 
         recovery = stage.closed("gate", since)
 
         assert recovery.outcome is Outcome.RESOLVED
         eventually(lambda: breaker.state == "closed", within=60)
+        eventually(lambda: passes(beside), within=60, message="nobody resets it, but its service is well")
+        eventually(lambda: beside.state == "closed", within=60)
     story = stage.story(recovery)
     assert [attempt.strategy for attempt in story.attempts] == ["circuit_reset"]
 
@@ -47,7 +60,11 @@ def test_a_breaker_that_opened_is_probed_and_closed_by_a_recovery_and_its_histor
     assert words[-2:] == ["half_open", "closed"]
     assert all(change["service"] == "gate" for change in changes)
 
-    with stage.store.engine.connect() as connection:
-        names = connection.execute(select(events.c.name).where(events.c.service == "gate", events.c.name.like("circuit:%"))).scalars().all()
-    assert [name for name in names if name == "circuit:open"] == ["circuit:open"]
-    assert names[-1] == "circuit:closed"
+    def names() -> list[str]:
+        with stage.store.engine.connect() as connection:
+            named = select(events.c.name).where(events.c.service == "gate", events.c.name.like("circuit:%")).order_by(events.c.id)
+            return list(connection.execute(named).scalars())
+
+    eventually(lambda: names().count("circuit:closed") == 2, within=60)
+    assert names().count("circuit:open") == 2
+    assert names()[-1] == "circuit:closed"

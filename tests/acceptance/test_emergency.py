@@ -59,6 +59,8 @@ def test_an_emergency_recovers_a_service_and_then_the_broker_itself(stage: Stage
 
     stage.recovery("emergency", "valkey", "--yes")
     assert stage.redis.ping()
+    told_callers = json.loads(stage.redis.get("recovery:service:valkey") or b"{}")
+    assert told_callers["outcome"] == "resolved", "who waits for it is told, although no platform runs"
     before = (stage.folder / "run" / "valkey.pid").read_text()
 
     os.kill(int(before), signal.SIGKILL)

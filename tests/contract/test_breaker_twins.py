@@ -18,6 +18,7 @@ from recovery.breaker.circuit import (
     at,
     closed,
     half_opened,
+    mended,
     mode_of,
     opened,
     probed,
@@ -171,6 +172,15 @@ class Twins(RuleBasedStateMachine):
         self.advance(step)
         self.oracle.become(repairing(self.oracle.circuit, self.now + seconds if seconds else None))
         self.agree(self.shared.repair(self.name, seconds))
+
+    @rule(step=STEPS)
+    def mend(self, step: float) -> None:
+        self.advance(step)
+        was_open = self.oracle.circuit.state == "open"
+        self.oracle.become(mended(self.oracle.circuit))
+        snapshot, said_open = self.shared.mend(self.name)
+        assert said_open == was_open
+        self.agree(snapshot)
 
     @rule(step=STEPS, order=st.sampled_from(["reset", "auto", "metrics_only", "disabled", "forced_open"]))
     def operate(self, step: float, order: Order) -> None:

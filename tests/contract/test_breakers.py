@@ -196,6 +196,28 @@ def test_open_breakers_of_services_under_recovery_show_it_until_it_is_over(make:
     assert still(breakers.view("gateway")).state is BreakerState.OPEN
 
 
+def test_a_verified_service_lets_its_open_breakers_be_probed_at_once_and_leaves_the_others(make: Make) -> None:
+    breakers = make(replace(OPTIONS, service="payments"))
+    open_one(breakers)
+    open_one(breakers, "ledger")
+    breakers.count("web", ok=False)
+    breakers.repair(["payments"], 30)
+
+    assert breakers.mend("orders") == []
+    assert still(breakers.view("gateway")).state is BreakerState.REPAIRING
+
+    assert breakers.mend("payments") == ["gateway", "ledger"]
+    views = breakers.views()
+    assert [view.state for view in views] == [BreakerState.HALF_OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED]
+    assert [view.repairing_until for view in views] == [None, None, None]
+    assert views[2].in_a_row == 1, "what a closed one has counted stays"
+    assert breakers.mend("payments") == [], "it is done once"
+
+    breakers.record("gateway", ok=False)
+    view = still(breakers.view("gateway"))
+    assert (view.state, view.streak) == (BreakerState.OPEN, 2), "nothing was closed blindly"
+
+
 def test_the_mark_of_a_recovery_passes_by_itself_when_nobody_renews_it(make: Make) -> None:
     breakers = make(OPTIONS)
     open_one(breakers)
@@ -515,6 +537,7 @@ def test_a_dead_redis_is_said_to_be_unavailable() -> None:
             lambda: breakers.record("x", ok=True),
             lambda: breakers.operate("x", BreakerOrder.RESET, "ann", ""),
             lambda: breakers.repair(["x"], 1),
+            lambda: breakers.mend("x"),
         ]
         for call in calls:
             with pytest.raises(StoreUnavailable, match="Redis did not"):

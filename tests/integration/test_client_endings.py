@@ -15,6 +15,9 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from recovery.breaker import BreakerOptions, RedisBreakers
+from recovery.breaker.fleet import Ended
+from recovery.breaker.shared import SharedCircuits
 from recovery.client import RecoveryClient
 from recovery.errors import RecoveryError, StoreUnavailable
 from recovery.ports import Done
@@ -30,11 +33,16 @@ def not_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endings.Quiet, "until", 0.0)
 
 
+def at(redis: Redis, world: World) -> Any:
+    """The parts of a platform that tell of an end."""
+    return SimpleNamespace(store=world.store, redis=redis, breakers=RedisBreakers(redis))
+
+
 @pytest.fixture
 def world(redis_client: Redis, monkeypatch: pytest.MonkeyPatch) -> World:
     world = World("restart")
     world.now = datetime.now(UTC)  # callers compare it with their own clock
-    monkeypatch.setattr(endings, "platform", lambda: SimpleNamespace(store=world.store, redis=redis_client))
+    monkeypatch.setattr(endings, "platform", lambda: at(redis_client, world))
     return world
 
 
@@ -89,10 +97,54 @@ def test_the_same_end_is_told_once_and_an_older_one_never(world: World, redis_cl
     assert told(redis_client)["recovery_id"] == second
 
 
+def test_breakers_may_be_probed_before_callers_hear_that_their_service_is_well(world: World, redis_client: Redis) -> None:
+    board = open_breakers(redis_client)
+    states: list[str] = []
+
+    with redis_client.pubsub(ignore_subscribe_messages=True) as heard:  # type: ignore[no-untyped-call]
+        heard.subscribe("recovery:service:changed", "recovery:breaker:changed")
+        eventually(lambda: redis_client.pubsub_numsub("recovery:service:changed")[0][1])
+        end_one(world)
+        while not states or states[-1] != "succeeded":
+            message = eventually(lambda: heard.get_message(timeout=1.0))
+            states.append(json.loads(message["data"])["state"])
+
+    assert states == ["half_open", "half_open", "succeeded"]
+    assert {view.name: view.state.value for view in board.views()} == {"a-web": "half_open", "b-web": "half_open", "other": "open"}
+
+
+def test_a_breaker_that_opens_after_the_end_is_left_alone_when_the_end_is_told_again(world: World, redis_client: Redis) -> None:
+    ended = end_one(world)
+    board = open_breakers(redis_client)
+
+    endings.announce(ended)
+
+    assert {view.state.value for view in board.views()} == {"open"}
+
+
+def test_a_service_that_is_only_mitigated_keeps_its_breakers_open(redis_client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World("degrade")
+    monkeypatch.setattr(endings, "platform", lambda: at(redis_client, world))
+    board = open_breakers(redis_client)
+
+    end_one(world)
+
+    assert told(redis_client)["outcome"] == "mitigated"
+    assert {view.state.value for view in board.views()} == {"open"}
+
+
+def open_breakers(redis: Redis) -> RedisBreakers:
+    """Open two breakers of web and one of another service, for long."""
+    circuits = SharedCircuits(redis, "caller")
+    for name, service in (("a-web", "web"), ("b-web", "web"), ("other", "api")):
+        circuits.tell(name, BreakerOptions(failure_threshold=1, reset_timeout=600, service=service), [Ended("failed", reason="boom")])
+    return RedisBreakers(redis)
+
+
 @pytest.fixture
 def away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     redis = Redis(port=free_port(), retry=Retry(NoBackoff(), 0))
-    monkeypatch.setattr(endings, "platform", lambda: SimpleNamespace(store=world.store, redis=redis))
+    monkeypatch.setattr(endings, "platform", lambda: at(redis, world))
 
 
 @pytest.mark.usefixtures("away")

@@ -49,7 +49,10 @@ class Scene:
         coordinator = Coordinator(world.store, FreeCooldowns(self.redis), registry, lambda: world.fleet, world.clock)
         executor = Executor(world.store, registry, lambda: world.fleet, world._probe, world.clock, "emergency")
         desk = Desk(world.store, registry, lambda: world.fleet, world.clock)
-        self.emergency = Emergency(world.store, coordinator, executor, desk, world.clock, pause=self._pause, say=self.said.append)
+        self.ended: list[str] = []
+        self.emergency = Emergency(
+            world.store, coordinator, executor, desk, world.clock, pause=self._pause, say=self.said.append, ended=self.ended.append
+        )
 
     def recover(self, strategy: str | None = None) -> Recovery:
         return self.emergency.carry_out(self.emergency.begin("web", strategy, "ada").id)
@@ -191,6 +194,7 @@ def test_what_does_something_else_is_cancelled_first() -> None:
     assert scene.world.store.attempts(first)[0].state is AttemptState.SKIPPED
     assert closed.id != first
     assert scene.world.ledger == ["degrade.one", "degrade.two"]
+    assert scene.ended == [first, closed.id], "callers who wait for either are told"
 
 
 def test_a_recovery_that_somebody_rejected_is_not_taken_over() -> None:

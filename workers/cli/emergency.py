@@ -83,6 +83,7 @@ def _carry_out(platform: "Platform", service: str, strategy: str | None, by: str
     from recovery.errors import StoreUnavailable
     from recovery.store.migrate import migrate
     from workers.cli.edge import INTERRUPTED, UNREACHABLE, Refusal
+    from workers.endings import announce
 
     engine = Emergency(
         platform.store,
@@ -93,6 +94,7 @@ def _carry_out(platform: "Platform", service: str, strategy: str | None, by: str
         pause=time.sleep,
         lease=timedelta(seconds=platform.fleet().platform.lease),
         say=lambda line: say(f"          {line}"),
+        ended=lambda recovery_id: announce(recovery_id, platform),
     )
     begun: Recovery | None = None
     goes_on = "it stays open and goes on with the platform, or with the same command again"
