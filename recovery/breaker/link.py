@@ -190,12 +190,12 @@ class FleetLink:
             self._on_open(breaker, snapshot.circuit.reason)
 
     def _hear(self, snapshot: Snapshot) -> FleetView:
-        """Remember the newest of what was heard."""
+        """Remember the newest of what was heard and return it: an answer may come after the push of a later change."""
         linked = self._linked[snapshot.name]
         with self._hearing:
             if linked.heard is None or snapshot.view.version >= linked.heard.view.version:
                 linked.heard, linked.heard_at = snapshot, time.monotonic()
-        return snapshot.view
+            return linked.heard.view
 
     def _apply(self, snapshot: Snapshot) -> None:
         self._linked[snapshot.name].breaker.apply(self._hear(snapshot))

@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 from redis import Redis
 
-from recovery.breaker import Breaker, RedisBreakers
-from recovery.breaker.shared import BREAKER_HISTORY
+from recovery.breaker import Breaker, BreakerOptions, RedisBreakers
+from recovery.breaker.shared import BREAKER_HISTORY, SharedCircuits
 from recovery.client import CircuitOpen, RecoveryClient
 from recovery.models import BreakerOrder, BreakerState, BreakerView
 from tests.support import ValkeyServer, eventually
@@ -184,6 +185,30 @@ def test_callers_do_not_probe_while_a_recovery_is_at_work(join: Any, redis_clien
 
     board.repair([], 60)
     eventually(lambda: passes(two))
+    eventually(lambda: one.state == "closed")
+
+
+def test_an_answer_that_comes_after_news_of_a_later_change_does_not_undo_it(
+    join: Any, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, *_ = join(failure_threshold=1, reset_timeout=600)
+    tell, later, answered = SharedCircuits.tell, Event(), Event()
+
+    def answer_late(self: SharedCircuits, name: str, options: BreakerOptions, calls: Any) -> Any:
+        answer = tell(self, name, options, calls)
+        later.wait(30)
+        answered.set()
+        return answer
+
+    monkeypatch.setattr(SharedCircuits, "tell", answer_late)
+    fail(one)
+    eventually(lambda: view_of(redis_client).state is BreakerState.OPEN)
+    RedisBreakers(redis_client).operate("gateway", BreakerOrder.RESET, "ann", "mended")
+    eventually(lambda: one._fleet._linked["gateway"].heard.circuit.state == "closed")  # type: ignore[union-attr]
+
+    later.set()
+
+    assert answered.wait(30)
     eventually(lambda: one.state == "closed")
 
 
