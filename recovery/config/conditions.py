@@ -1,5 +1,6 @@
 """Conditions like `health_score < 50`, as operators write them."""
 
+import math
 import operator
 import re
 from collections.abc import Callable, Collection
@@ -11,6 +12,9 @@ SERVICE_METRICS = ("health_score", "change_rate", "open_recoveries")
 """What is known of one service."""
 SYSTEM_METRICS = ("health_score", "unhealthy_percent", "open_recoveries", "open_breakers")
 """What is known of the system."""
+
+_TOP = {"health_score": 100.0, "change_rate": 100.0, "unhealthy_percent": 100.0}
+"""The largest value of each metric that has one; none is below 0."""
 
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _OPPOSITE = {"<": ">", "<=": ">", ">": "<", ">=": "<"}
@@ -31,9 +35,23 @@ class Condition:
         return _OPERATORS[self.sign](value, self.number)
 
     def relieved(self, margin: float = 0.1) -> "Condition":
-        """Return the condition on the other side, `margin` (a part of the number) beyond it."""
-        beyond = self.number * (1 + margin if self.sign[0] == "<" else 1 - margin)
-        return Condition(self.metric, _OPPOSITE[self.sign], beyond)
+        """Return the condition on the other side, `margin` (a part of the number) beyond it, or at the end of what the metric can be."""
+        upwards = self.sign[0] == "<"
+        beyond = self.number * (1 + margin if upwards else 1 - margin)
+        wanted = Condition(self.metric, _OPPOSITE[self.sign], beyond)
+        if wanted.can_be_met():
+            return wanted
+        end = Condition(self.metric, ">=" if upwards else "<=", self.top if upwards else 0.0)
+        return end if self.excludes(end) else wanted
+
+    @property
+    def top(self) -> float:
+        """Return the largest value that the metric can have."""
+        return _TOP.get(self.metric, math.inf)
+
+    def can_be_met(self) -> bool:
+        """Say whether any value of the metric meets it."""
+        return self.met_by(0.0 if self.sign[0] == "<" else self.top)
 
     def excludes(self, other: "Condition") -> bool:
         """Say whether no value meets both: only then do they not take turns for ever."""

@@ -1,5 +1,6 @@
 """Declarations of what can be done without: features, capabilities, and the rules that degrade by themselves."""
 
+import math
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
@@ -102,6 +103,14 @@ class DegradationRule(Declaration):
     @classmethod
     def _degrades(cls, level: Level) -> Level:
         return _no_normal(level)
+
+    @model_validator(mode="after")
+    def _can_take_turns(self) -> Self:
+        for name, condition in (("when", self.condition), ("until", self.until_condition)):
+            if not condition.can_be_met():
+                limits = f"from 0 to {condition.top:g}" if condition.top < math.inf else "0 or more"
+                raise ValueError(f"{name} ({condition}) can never hold: {condition.metric} is {limits}")
+        return self
 
     @model_validator(mode="after")
     def _has_a_gap(self) -> Self:

@@ -73,6 +73,36 @@ def test_the_default_to_let_go_never_overlaps(sign: str, number: float) -> None:
     assert condition.excludes(condition.relieved())
 
 
+@pytest.mark.parametrize(
+    ("when", "until"),
+    [
+        ("health_score < 50", "health_score > 55"),
+        ("health_score < 95", "health_score >= 100"),
+        ("health_score < 100", "health_score >= 100"),
+        ("open_recoveries > 0", "open_recoveries <= 0"),
+        ("open_recoveries >= 1", "open_recoveries < 0.9"),
+        ("open_recoveries < 500", "open_recoveries > 550"),
+    ],
+)
+def test_the_default_to_let_go_is_something_that_can_happen(when: str, until: str) -> None:
+    assert str(rule(when=when, until=None).until_condition) == until
+
+
+@pytest.mark.parametrize(
+    ("conditions", "said"),
+    [
+        ({"when": "health_score < 0"}, r"when \(health_score < 0\) can never hold: health_score is from 0 to 100"),
+        ({"when": "health_score > 100", "until": None}, r"when \(health_score > 100\) can never hold"),
+        ({"until": "health_score > 100"}, r"until \(health_score > 100\) can never hold"),
+        ({"when": "open_recoveries > 2", "until": "open_recoveries < 0"}, r"until \(open_recoveries < 0\) can never hold: .* is 0 or more"),
+        ({"when": "health_score <= 100", "until": None}, r"until \(health_score > 110\) can never hold"),
+    ],
+)
+def test_a_rule_that_could_never_begin_or_end_is_refused(conditions: dict[str, str], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        rule(**conditions)
+
+
 def test_a_rule_that_would_never_rest_is_refused() -> None:
     with pytest.raises(ValueError, match=r"until \(health_score > 40\) must be on the other side of when \(health_score < 50\)"):
         rule(until="health_score > 40")
