@@ -6,10 +6,12 @@ What is tried next is decided in one generator, `_course`; `Chain` and `AsyncCha
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypedDict, TypeVar, cast
 
 from recovery.client.limits import check_kinds, check_seconds
+from recovery.client.passing import Passing, passing, passing_async
 from recovery.errors import ChainExhausted, ConfigurationError, nearest
 
 if TYPE_CHECKING:
@@ -77,7 +79,8 @@ class Rest:
     remember: float = 0.0
     """Seconds for which the last answer to the same arguments may be given again, 0 to 86400; goes before `default`. Default 0: never."""
     ignore: tuple[type[Exception], ...] = ()
-    """Exceptions that are an answer, such as a caller's bad input: raised at once, no other link is tried. Default: none."""
+    """Exceptions that are an answer, such as a caller's bad input: raised at once, no other link is tried, no breaker counts them.
+    Default: none."""
 
     def __post_init__(self) -> None:
         check_seconds("Chain", "remember", self.remember, 86_400)
@@ -124,10 +127,11 @@ class _Links(Generic[P, T]):
 
     def _keep(self, key: object, value: object) -> None:
         if key is not None:
+            self._last.pop(key, None)  # in this order no other thread can take the key away in between
             self._last[key] = time.monotonic(), value
-            self._last.move_to_end(key)
             while len(self._last) > REMEMBERED:
-                self._last.popitem(last=False)
+                with suppress(KeyError):  # another thread was quicker
+                    self._last.popitem(last=False)
 
     def _key(self, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
         """Return what the answer is remembered under, None if it is not: arguments that have no hash, or nothing is remembered."""
@@ -155,7 +159,9 @@ class Chain(_Links[P, T]):
         came: Came
         while True:
             try:
-                came = breaker.call(link.function, *args, **kwargs), None
+                came = breaker.call(passing(link.function, self._rest.ignore), *args, **kwargs), None
+            except Passing as past:
+                came = None, past.error
             except Exception as error:  # noqa: BLE001 - the next link is asked
                 came = None, error
             try:
@@ -179,7 +185,9 @@ class AsyncChain(_Links[P, T]):
         came: Came
         while True:
             try:
-                came = await breaker.acall(link.function, *args, **kwargs), None
+                came = await breaker.acall(passing_async(link.function, self._rest.ignore), *args, **kwargs), None
+            except Passing as past:
+                came = None, past.error
             except Exception as error:  # noqa: BLE001 - the next link is asked
                 came = None, error
             try:

@@ -1,7 +1,7 @@
 """Counts what becomes of reports, and says it when one is lost."""
 
 import logging
-from threading import Lock
+from threading import RLock
 from typing import NamedTuple
 
 log = logging.getLogger("recovery.client")
@@ -24,7 +24,7 @@ class Counts:
     """Thread-safe counters behind `Stats`."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = RLock()  # a signal handler may count while the caller that it interrupted does
         self.stats = Stats()
 
     def add(self, *, sent: int = 0, spooled: int = 0) -> None:

@@ -14,6 +14,8 @@ from recovery.client.redaction import redact, redact_details
 
 MAX_MESSAGE = 4_000
 MAX_STACK = 32_000
+LONGEST_TEXT = 2 * MAX_MESSAGE
+"""Characters of a text that are taken: what waits in memory is bounded, and a secret at the cut is still seen whole."""
 MAX_DETAILS = 16_000
 MAX_FRAMES = 50
 MAX_CAUSES = 5
@@ -70,7 +72,7 @@ def see(error: BaseException, depth: int = 0) -> Seen:
         traceback = traceback.tb_next
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     earlier = see(cause, depth + 1) if cause is not None and depth < MAX_CAUSES else None
-    return Seen(type(error).__qualname__, text_of(error), tuple(frames[-MAX_FRAMES:]), earlier)
+    return Seen(type(error).__qualname__, text_of(error)[:LONGEST_TEXT], tuple(frames[-MAX_FRAMES:]), earlier)
 
 
 def take_details(details: object) -> str:
@@ -107,7 +109,7 @@ def encode(draft: Draft) -> bytes:
         "category": draft.category,
         "type": draft.type,
         "severity": draft.severity,
-        "message": redact(message[: 2 * MAX_MESSAGE])[:MAX_MESSAGE],
+        "message": redact(message[:LONGEST_TEXT])[:MAX_MESSAGE],
         "source": clean_text(draft.source),
         "occurred_at": round(draft.occurred_at, 6),
         "recoverable": draft.recoverable,
@@ -126,7 +128,7 @@ def encode(draft: Draft) -> bytes:
 def _stack(error: Seen) -> str:
     """Return the traceback of an exception and its causes, without secrets; the end matters most, so it comes last."""
     earlier = f"{_stack(error.cause)}\nwhich led to:\n\n" if error.cause else ""
-    return f"{earlier}{_frames(error.frames)}{error.kind}: {redact(error.text[: 2 * MAX_MESSAGE])}\n"
+    return f"{earlier}{_frames(error.frames)}{error.kind}: {redact(error.text)}\n"
 
 
 @functools.lru_cache(maxsize=256)  # a failing service fails at the same place again and again

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar, cast
 
+from recovery.client.limits import check_no_generator
 from recovery.errors import CircuitOpen
 
 P = ParamSpec("P")
@@ -25,7 +26,12 @@ class Guard:
         self._ignore = (*ignore, CircuitOpen)  # the opening of the circuit was reported already
 
     def __call__(self, function: Callable[P, T]) -> Callable[P, T]:
-        """Return `function` guarded; a coroutine function stays one."""
+        """Return `function` guarded; a coroutine function stays one.
+
+        Raises:
+            TypeError: for a generator function, whose calls do nothing yet; write `with client.guard(...):` inside it.
+        """
+        check_no_generator("A guard", function)
         if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)

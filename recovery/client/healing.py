@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypedDict, TypeVar, cas
 
 from recovery.backoff import Exponential, Jittered, Seen
 from recovery.client.endings import Ending
-from recovery.client.limits import check_count, check_kinds, check_seconds
+from recovery.client.limits import check_count, check_kinds, check_no_generator, check_seconds
+from recovery.client.passing import Passing, passing, passing_async
 from recovery.client.words import CategoryName, SeverityName
 from recovery.errors import CircuitOpen, ConfigurationError, nearest
 
@@ -63,7 +64,7 @@ class HealingOptions:
     retry_on: Kinds = (Exception,)
     """Exceptions that another try may mend. Default: all."""
     ignore: Kinds = ()
-    """Exceptions that say nothing about the service: raised at once and not reported. Default: none."""
+    """Exceptions that say nothing about the service: raised at once, not reported, and not counted by the breaker. Default: none."""
     wait_for_recovery: float = 0.0
     """Seconds to wait for the end of a recovery of the service, and for its breaker, 0 to 3600. Default 0: no wait, no last try."""
     category: CategoryName = "unknown"
@@ -136,13 +137,15 @@ class Healing:
 
     def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what `function` returns; raises its last error, or `CircuitOpen` if it was never called."""
-        course = self._course()
+        course, tried = self._course(), passing(function, self.options.ignore)
         step = next(course)
         while True:
             came = _Came()
             if isinstance(step, _Try):
                 try:
-                    came = _Came(self._breaker.call(function, *args, **kwargs))
+                    came = _Came(self._breaker.call(tried, *args, **kwargs))
+                except Passing as past:
+                    came = _Came(error=past.error)
                 except Exception as error:  # noqa: BLE001 - the course decides what becomes of it
                     came = _Came(error=error)
             elif isinstance(step, _Pause):
@@ -158,13 +161,15 @@ class Healing:
         """Await `function`; like `call`."""
         import asyncio  # loaded already where this is called
 
-        course = self._course()
+        course, tried = self._course(), passing_async(function, self.options.ignore)
         step = next(course)
         while True:
             came = _Came()
             if isinstance(step, _Try):
                 try:
-                    came = _Came(await self._breaker.acall(function, *args, **kwargs))
+                    came = _Came(await self._breaker.acall(tried, *args, **kwargs))
+                except Passing as past:
+                    came = _Came(error=past.error)
                 except Exception as error:  # noqa: BLE001 - the course decides what becomes of it
                     came = _Came(error=error)
             elif isinstance(step, _Pause):
@@ -177,7 +182,12 @@ class Healing:
                 return cast("T", _result(ended.value))
 
     def __call__(self, function: Callable[P, T]) -> Callable[P, T]:
-        """Return `function` called with healing; a coroutine function stays one."""
+        """Return `function` called with healing; a coroutine function stays one.
+
+        Raises:
+            TypeError: for a generator function, whose calls do nothing yet.
+        """
+        check_no_generator(f"Healing for service '{self.service}'", function)
         if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)
@@ -211,9 +221,12 @@ class Healing:
         return came if isinstance(last.error, CircuitOpen) else last
 
     def _tries(self) -> Generator[_Step, _Came, _Came]:
+        came = _Came()
         for failed in range(1, self.options.attempts + 1):
-            came = yield _Try()
+            before, came = came, (yield _Try())
             error = came.error
+            if isinstance(error, CircuitOpen) and before.error is not None:
+                return before  # opened by these tries, or meanwhile: what they failed with says more
             if error is None or isinstance(error, (CircuitOpen, *self.options.ignore)) or not isinstance(error, self.options.retry_on):
                 break
             if failed < self.options.attempts:

@@ -16,18 +16,18 @@ class Heartbeat:
     def __init__(self, beat: Callable[[], None], seconds: float) -> None:
         self._beat = beat
         self._seconds = seconds
-        self._stopped = False
+        self.is_stopped = False
         self.renew()
 
     def renew(self) -> None:
         """Beat in a forked child, too."""
         self._stop = Event()
-        if not self._stopped:
+        if not self.is_stopped:
             Thread(target=self._run, name="recovery-heartbeat", daemon=True).start()
 
     def stop(self) -> None:
         """Give no more signs of life."""
-        self._stopped = True
+        self.is_stopped = True
         self._stop.set()
 
     def _run(self) -> None:

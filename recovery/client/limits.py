@@ -1,5 +1,8 @@
 """Says what is wrong with an option of the client, in one sentence."""
 
+import inspect
+from collections.abc import Callable
+
 from recovery.errors import ConfigurationError
 
 
@@ -9,10 +12,16 @@ def check_count(what: str, option: str, count: object, most: int) -> None:
         raise ConfigurationError(f"{what} option {option}={count!r}: must be a whole number from 1 to {most}.")
 
 
-def check_seconds(what: str, option: str, seconds: object, most: float) -> None:
-    """Raise `ConfigurationError` unless it is a number from 0 to `most`."""
-    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds <= most:
-        raise ConfigurationError(f"{what} option {option}={seconds!r}: must be seconds from 0 to {most:g}.")
+def check_seconds(what: str, option: str, seconds: object, most: float, *, least: float = 0.0) -> None:
+    """Raise `ConfigurationError` unless it is a number from `least` to `most`."""
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not least <= seconds <= most:
+        raise ConfigurationError(f"{what} option {option}={seconds!r}: must be seconds from {least:g} to {most:g}.")
+
+
+def check_no_generator(what: str, function: Callable[..., object]) -> None:
+    """Raise `TypeError` for a generator function: calling it does nothing yet, so there would be nothing to see."""
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(f"{what} cannot take the generator {function.__qualname__}: its call does nothing yet; use it inside of it.")
 
 
 def check_kinds(what: str, option: str, kinds: object) -> None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from recovery.client.clean import labels_of, text_of
 from recovery.client.counts import Stats
-from recovery.client.draft import Beat, Draft, kind_of, see, take_details
+from recovery.client.draft import LONGEST_TEXT, Beat, Draft, kind_of, see, take_details
 from recovery.client.guard import Guard
 from recovery.client.heartbeat import Heartbeat
+from recovery.client.limits import check_kinds, check_seconds
 from recovery.client.words import CATEGORIES, SEVERITIES, TYPES, CategoryName, SeverityName, TypeName, checked_name, known_word
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Reporter:
                 category=known_word(category, CATEGORIES, "unknown", "category"),
                 type=known_word(kind_of(exception) if type is None else type, TYPES, "error", "type"),
                 severity=known_word(severity, SEVERITIES, "high", "severity"),
-                message=text_of(message) or ("" if exception else text_of(error)),
+                message=(text_of(message) or ("" if exception else text_of(error)))[:LONGEST_TEXT],
                 source=self._source,
                 occurred_at=time.time(),
                 details=take_details(details),
@@ -82,7 +83,7 @@ class Reporter:
                 error=see(exception) if exception else None,
             )
         except Exception as wrong:  # noqa: BLE001 - a report must never break the service that reports
-            self._sender.counts.drop(1, f"a report for service {service!r} is not valid: {wrong}")
+            self._sender.counts.drop(1, f"a report for service '{text_of(service):.100}' is not valid: {text_of(wrong):.200}")
         else:
             self._sender.put(draft)
         return report_id
@@ -96,7 +97,12 @@ class Reporter:
         details: Mapping[str, object] | None = None,
         ignore: tuple[type[Exception], ...] = (),
     ) -> Guard:
-        """Return a decorator and context manager that reports exceptions for `service` and lets them pass unchanged."""
+        """Return a decorator and context manager that reports exceptions for `service` and lets them pass unchanged.
+
+        Raises:
+            ConfigurationError: if `ignore` is no tuple of exception classes.
+        """
+        check_kinds("Guard", "ignore", ignore)
 
         def report(error: Exception) -> None:
             self.report(service, error, category=category, severity=severity, details=details)
@@ -107,13 +113,18 @@ class Reporter:
         """Give a sign of life of `service`, for its `heartbeat` check. Never raises, never waits; a name no service can have is logged."""
         try:
             self._sender.put(Beat(checked_name(service), time.time()))
-        except (TypeError, ValueError) as wrong:
-            log.warning("heartbeat of %.100r is left out: %s", service, wrong)
+        except Exception as wrong:  # noqa: BLE001 - a sign of life must never break the service that gives it
+            log.warning("heartbeat of '%.100s' is left out: %s", text_of(service), text_of(wrong))
 
     def heartbeat_every(self, service: str, seconds: float) -> Heartbeat:
-        """Give a sign of life now and every `seconds` from a background thread, until it is stopped."""
+        """Give a sign of life now and every `seconds` (0.01 to 86,400) from a background thread, until it is stopped.
+
+        Raises:
+            ConfigurationError: if `seconds` is out of its range.
+        """
+        check_seconds("Heartbeat", "seconds", seconds, 86_400, least=0.01)
         heartbeat = Heartbeat(lambda: self.heartbeat(service), seconds)
-        self._heartbeats.append(heartbeat)
+        self._heartbeats = [*(each for each in self._heartbeats if not each.is_stopped), heartbeat]
         return heartbeat
 
     def stats(self) -> Stats:

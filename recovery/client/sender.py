@@ -69,10 +69,11 @@ class Sender:
         lost is not.
         """
         deadline = monotonic() + timeout
-        with self._starting:
-            already, self._closed = self._closed, True
+        already, self._closed = self._closed, True
         if already:
             return
+        if self._starting.acquire(timeout=timeout / 4):  # a thread that just begins is waited for
+            self._starting.release()
         if self._thread is not None:
             self._ring()
             self._thread.join(timeout / 2)
@@ -98,12 +99,16 @@ class Sender:
             self._bell.release()
 
     def _start(self) -> None:
-        with self._starting:
+        if not self._starting.acquire(blocking=False):
+            return  # somebody does; a signal handler that waited here would wait for the caller it interrupted
+        try:
             if self._thread is None and not self._closed:
                 thread = Thread(target=self._run, name="recovery-reports", daemon=True)
                 with suppress(RuntimeError):  # no thread to be had: the next item tries again, and the end keeps what waits
                     thread.start()
                     self._thread = thread
+        finally:
+            self._starting.release()
 
     # --- the thread ---
 

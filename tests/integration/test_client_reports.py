@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -21,6 +22,7 @@ from recovery.breaker.circuit import opens_for
 from recovery.client import CircuitOpen, RecoveryClient, Stats
 from recovery.client.draft import Draft
 from recovery.client.sender import Sender
+from recovery.errors import ConfigurationError
 from recovery.models import Severity
 from tests.streams import failures
 from tests.support import ValkeyServer, eventually, free_port
@@ -138,6 +140,22 @@ def test_a_guarded_function_returns_what_it_returned(client: RecoveryClient) -> 
 
     assert asyncio.run(answer()) == 42
     assert client.guard("web")(max)(1, 2) == 2
+
+
+def test_a_guard_refuses_what_it_cannot_see_into(client: RecoveryClient) -> None:
+    def numbers() -> Iterator[int]:
+        yield 1
+
+    with pytest.raises(TypeError, match=r"A guard cannot take the generator .*numbers"):
+        client.guard("web")(numbers)
+    with pytest.raises(ConfigurationError, match=r"Guard option ignore=.*ValueError.*: must be a tuple of exception classes"):
+        client.guard("web", ignore=[ValueError])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), "5", True])
+def test_a_steady_heartbeat_needs_a_pace(client: RecoveryClient, seconds: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"Heartbeat option seconds=.*: must be seconds from 0.01 to 86400"):
+        client.heartbeat_every("web", seconds)
 
 
 def test_heartbeats_are_seconds_since_the_epoch(client: RecoveryClient, redis_client: Redis) -> None:

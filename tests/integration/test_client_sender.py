@@ -62,6 +62,23 @@ def test_without_a_thread_the_end_keeps_what_waits(
     assert len(failures(redis_client)) == 600
 
 
+def test_a_signal_that_comes_while_the_thread_is_started_may_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sender = Sender("redis://127.0.0.1:1/0", tmp_path)
+    start = Thread.start
+
+    def interrupted(thread: Thread) -> None:
+        sender.put(draft(2))
+        start(thread)
+
+    monkeypatch.setattr(Thread, "start", interrupted)
+
+    sender.put(draft(1))
+
+    monkeypatch.undo()
+    eventually(lambda: sender.stats() == Stats(spooled=2))
+    sender.close()
+
+
 def test_a_stream_that_nobody_drains_is_bounded_and_it_is_said(
     valkey_url: str, redis_client: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import pickle
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from recovery.client import RecoveryClient
+from recovery.client import chain as chain_module
 from recovery.client.chain import Answer, AsyncChain, Link
 from recovery.errors import ChainExhausted, CircuitOpen, ConfigurationError
 
@@ -89,6 +91,25 @@ def test_none_is_a_default_too(ask: Ask) -> None:
 def test_an_ignored_error_is_an_answer(ask: Ask) -> None:
     with pytest.raises(ConnectionError):
         ask(primary, secondary, ignore=(ConnectionError,))
+
+
+def test_ignored_errors_open_no_breaker(ask: Ask, client: RecoveryClient) -> None:
+    for _ in range(9):
+        with pytest.raises(ConnectionError, match="primary is down"):
+            ask(primary, secondary, ignore=(ConnectionError,))
+
+    breaker = client.breaker("prices.primary")
+    assert (breaker.state, breaker.stats().calls) == ("closed", 0)
+
+
+def test_threads_that_remember_at_once_break_no_answer(client: RecoveryClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chain_module, "REMEMBERED", 2)
+    chain = client.chain("prices", secondary, remember=60.0)
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(chain, [str(number % 5) for number in range(4_000)]))
+
+    assert answers == [f"{number % 5} from secondary" for number in range(4_000)]
 
 
 def test_a_link_whose_breaker_is_open_costs_no_call(client: RecoveryClient) -> None:

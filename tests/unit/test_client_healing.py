@@ -1,7 +1,7 @@
 """`execute_with_healing` tries, reports, waits for the recovery, and tries once more; the breaker has the last word."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, cast
 
 import pytest
@@ -128,6 +128,32 @@ def test_an_ignored_error_says_nothing_about_the_service(run: Run) -> None:
         run(healed(endings, ignore=(KeyError,), wait_for_recovery=5.0), function)
 
     assert (function.calls, reports, endings.waits) == (1, [], [])
+
+
+def test_the_breaker_does_not_count_an_ignored_error(run: Run) -> None:
+    breaker = Breaker("web", BreakerOptions(failure_threshold=1))
+
+    with pytest.raises(KeyError):
+        run(healed(breaker=breaker, ignore=(KeyError,)), Failing(9, KeyError))
+
+    assert (breaker.state, breaker.stats().calls) == ("closed", 0)
+
+
+def test_when_its_own_tries_open_the_breaker_the_last_error_is_raised_and_reported(run: Run) -> None:
+    function, breaker = Failing(9), Breaker("web", BreakerOptions(failure_threshold=2))
+
+    with pytest.raises(ConnectionError, match="failure 2"):
+        run(healed(breaker=breaker, attempts=4), function)
+
+    assert (function.calls, [str(error) for error in reports]) == (2, ["failure 2"])
+
+
+def test_a_generator_is_refused_where_it_is_decorated() -> None:
+    def numbers() -> Iterator[int]:
+        yield 1
+
+    with pytest.raises(TypeError, match=r"Healing for service 'web' cannot take the generator .*numbers"):
+        healed()(numbers)
 
 
 def test_what_is_no_exception_passes_at_once() -> None:

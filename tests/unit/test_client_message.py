@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import pytest
 
-from recovery.client import RecoveryClient
+from recovery.client import RecoveryClient, Stats
 from recovery.client.clean import UNREADABLE
-from recovery.client.draft import Draft, encode, kind_of, see, take_details
+from recovery.client.draft import LONGEST_TEXT, Draft, encode, kind_of, see, take_details
 from recovery.client.redaction import redact, redact_details
 from recovery.client.words import CATEGORIES, SEVERITIES, TYPES, CategoryName, known_word
 from recovery.models import Category, Failure, FailureType, Severity
@@ -263,4 +263,23 @@ def test_a_heartbeat_of_nobody_is_said_and_left_out(tmp_path: Path, caplog: pyte
         client.heartbeat(name)
 
         assert client.stats().queued == 0
-    assert f"heartbeat of {name!r} is left out" in caplog.text
+    assert f"heartbeat of '{name or ''}' is left out" in caplog.text
+
+
+class Unhashable(Unspeakable):
+    def __hash__(self) -> int:
+        raise RuntimeError
+
+    __repr__ = Unspeakable.__str__
+
+
+def test_a_service_that_cannot_even_be_named_costs_the_report_and_nothing_else(tmp_path: Path) -> None:
+    with RecoveryClient("redis://127.0.0.1:1/0", spool=tmp_path) as client:
+        assert client.report(cast("str", Unhashable()), "x")
+        client.heartbeat(cast("str", Unhashable()))
+
+        assert client.stats() == Stats(dropped=1)
+
+
+def test_what_waits_in_memory_is_bounded() -> None:
+    assert len(see(ValueError("x" * 1_000_000)).text) == LONGEST_TEXT
