@@ -30,7 +30,7 @@ class RecordingFleet:
     def __init__(self) -> None:
         self.connected = True
         self.told: list[Ended] = []
-        self.votes: list[tuple[float, str]] = []
+        self.votes: list[str | None] = []
         self.orders: list[Order] = []
         self.answer: Admission | None = None
         self.asked = 0
@@ -42,8 +42,8 @@ class RecordingFleet:
     def tell(self, breaker: Breaker, ended: Ended) -> None:
         self.told.append(ended)
 
-    def vote(self, breaker: Breaker, seconds: float, reason: str) -> None:
-        self.votes.append((seconds, reason))
+    def vote(self, breaker: Breaker, reason: str | None) -> None:
+        self.votes.append(reason)
 
     def order(self, breaker: Breaker, order: Order) -> bool:
         self.orders.append(order)

@@ -74,10 +74,10 @@ class Fleet(Protocol):
         """
         ...
 
-    def vote(self, breaker: "Breaker", seconds: float, reason: str) -> None:
-        """Say that this process has opened it for itself, for so long, with a quorum of more than one; 0 withdraws that.
+    def vote(self, breaker: "Breaker", reason: str | None) -> None:
+        """Say that this process has opened it for itself and why, with a quorum of more than one; None: it has closed it again.
 
-        Like `tell`, but not answered.
+        Like `tell`, but not answered. `breaker.standing_vote()` is asked about once a second, and what it returns renews the vote.
         """
         ...
 

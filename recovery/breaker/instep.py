@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from recovery.breaker.circuit import closed, opens_for, shifted, under
+from recovery.breaker.circuit import at, closed, opens_for, shifted, under
 from recovery.breaker.fleet import Ended, FleetView, Order
 from recovery.breaker.turnstile import Turnstile
 
@@ -63,16 +63,28 @@ class InStep(Turnstile):
         self._notices.send()
 
     def take_unheard(self) -> Ended | None:
-        """Return once what the fleet must still count after an absence, and vote again if this process has voted; None: nothing."""
+        """Return once what the fleet must still count after an absence; None: nothing."""
         with self._lock:
-            if self._own is not None and self._own.state == "open" and self._fleet is not None:
-                self._fleet.vote(self._breaker, max(0.001, opens_for(self._own, self.clock())), self._own.reason)
             unheard, self._unheard = self._unheard, None
             tripped = self._opening if self._circuit.state == "open" else ""
             if self._voting or not (unheard or tripped):
                 return None
             self._unanswered += 1
             return (unheard or Ended("failed", 0))._replace(tripped=tripped)
+
+    def standing_vote(self) -> str | None:
+        """Return why this process has it open for itself, None if it has not.
+
+        Once its open time is over and nobody calls, None: an idle process does not know, and would vote for ever.
+        """
+        with self._lock:
+            now = self.clock()
+            if self._own is not None:
+                self._move(at(self._own, self.options, now), now)  # the end of its ramp closes it, and withdraws the vote
+            own = self._own
+            knows = own is not None and (own.state != "open" or opens_for(own, now) > 0)
+        self._notices.send()
+        return own.reason if own is not None and knows else None
 
     def take_opening(self) -> str:
         """Return once why this process's own count opened the circuit, empty if it did not."""
@@ -89,7 +101,7 @@ class InStep(Turnstile):
             if not asked:
                 circuit = closed(circuit) if order == "reset" else under(circuit, order)
             if self._own is not None and self._fleet is not None:
-                self._fleet.vote(self._breaker, 0.0, "")
+                self._fleet.vote(self._breaker, None)
             if order == "reset":
                 self._forget()
             self._stand(circuit, None, self.clock())

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("recovery.breaker")
 
+VOTE = 10.0
+"""Seconds after which the vote of a process that died no longer counts; the living renew theirs in every round of the teller."""
+
 Opened = Callable[[Breaker, str], None]
 """Called in the background, with the reason, by the one process that opened a breaker."""
 
@@ -101,9 +104,9 @@ class FleetLink:
         """Report in the background how calls ended; never waits."""
         self._teller.put(breaker, ended)
 
-    def vote(self, breaker: Breaker, seconds: float, reason: str) -> None:
-        """Report in the background that this process opened it for itself for so long, 0: no longer."""
-        self._teller.put(breaker, Vote(time.monotonic() + seconds, reason))
+    def vote(self, breaker: Breaker, reason: str | None) -> None:
+        """Report in the background that this process opened it for itself, None: it closed it again."""
+        self._teller.put(breaker, Vote(reason))
 
     def order(self, breaker: Breaker, order: Order) -> bool:
         """Let a person's order count for all; False if Redis is away. The connection's timeout bounds the wait."""
@@ -203,20 +206,25 @@ class FleetLink:
     # --- called by the teller, in its thread ---
 
     def _summarize(self) -> None:
-        """Tell of successes, and report what this process opened while nobody else could."""
+        """Tell of successes, renew votes, and report what this process opened while nobody else could."""
         for linked in list(self._linked.values()):
-            summary = linked.breaker.take_summary() if self.connected else None
-            self._report(linked.breaker, [] if summary is None else [summary])
+            breaker, things = linked.breaker, list[Ended | Vote]()
+            if self.connected:
+                if (summary := breaker.take_summary()) is not None:
+                    things.append(summary)
+                if (reason := breaker.standing_vote()) is not None:
+                    things.append(Vote(reason))
+            self._report(breaker, things)
 
     def _report(self, breaker: Breaker, things: Sequence[Ended | Vote]) -> None:
         name, options, calls = breaker.name, breaker.options, list[Ended]()
         for thing in things:
             if isinstance(thing, Vote):
-                seconds = max(0.0, thing.until - time.monotonic())
+                seconds, reason = (0.0, "") if thing.reason is None else (VOTE, thing.reason)
                 self._exchange(
                     breaker,
                     (),
-                    partial(SharedCircuits.vote, name=name, options=options, process=self.process, seconds=seconds, reason=thing.reason),
+                    partial(SharedCircuits.vote, name=name, options=options, process=self.process, seconds=seconds, reason=reason),
                 )
             elif thing.permit:
                 self._exchange(

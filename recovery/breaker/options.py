@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Literal, TypedDict, TypeGuard
 
 from recovery.errors import ConfigurationError, nearest
@@ -97,11 +97,11 @@ class BreakerOptions:
     quorum: int = 1
     """Distinct processes that must have opened it for themselves before it opens for the fleet, 1 to 1,000. Default 1: the window is
     counted over the whole fleet."""
-    record: Picks = (Exception,)
+    record: Picks = field(default=(Exception,), hash=False)  # functions need not have a hash
     """Exceptions that are failures: classes, or a function of the exception. Default: all; any other counts as a success."""
-    ignore: Picks = ()
+    ignore: Picks = field(default=(), hash=False)
     """Exceptions that say nothing about the service, such as a caller's bad input: neither failure nor success. Goes before `record`."""
-    record_result: Callable[[object], bool] | None = None
+    record_result: Callable[[object], bool] | None = field(default=None, hash=False)
     """Says of a returned value that it is a failure, such as a response with status 503. Default None: what returns is a success."""
     mode: Mode = "auto"
     """How it begins: `metrics_only` counts and never refuses, `disabled` does not even count, `forced_open` refuses all. What an operator
@@ -124,7 +124,7 @@ class BreakerOptions:
             raise _refused("record_result", self.record_result, "a function of the returned value, or None")
         if self.mode not in MODES:
             raise _refused("mode", self.mode, f"one of {', '.join(MODES)}{nearest(str(self.mode), MODES)}")
-        if self.service and not NAME.fullmatch(self.service):
+        if self.service != "" and not is_name(self.service):
             raise _refused("service", self.service, "the name of a service")
 
     @property
@@ -142,11 +142,11 @@ class BreakerOptions:
     @classmethod
     def of(cls, name: str, settings: BreakerSettings) -> "BreakerOptions":
         """Return the options from keywords; raises `ConfigurationError` for an unknown one, with the nearest known name."""
-        known = {field.name for field in fields(cls)}
+        known = {each.name for each in fields(cls)}
         for option in settings:
             if option not in known:
                 raise ConfigurationError(f"Breaker '{name}': unknown option '{option}'{nearest(option, known)}.")
-        if not NAME.fullmatch(name):
+        if not is_name(name):
             raise ConfigurationError(
                 f"Breaker name {name!r}: use 1 to 100 letters, digits, '_', '.', '-', beginning with a letter or digit."
             )
@@ -159,7 +159,9 @@ def _check_opening(options: BreakerOptions) -> None:
         _check_count("failure_threshold", options.failure_threshold, 10_000)
     for option in ("failure_rate", "slow_call_rate"):
         share: object = getattr(options, option)
-        if share is not None and (not _is_number(share) or not 0 < share <= 1):
+        if option == "failure_rate" and share is None:
+            continue
+        if not _is_number(share) or not 0 < share <= 1:
             raise _refused(option, share, "a share above 0, up to 1, such as 0.5 for half of the calls")
     if options.slow_call_duration is not None:
         _check_seconds("slow_call_duration", options.slow_call_duration)
@@ -206,7 +208,12 @@ def _check_picks(option: str, picks: object) -> None:
 
 
 def _is_percentage(value: object) -> bool:
-    return isinstance(value, int) and 1 <= value <= 99
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 99
+
+
+def is_name(value: object) -> TypeGuard[str]:
+    """Say whether a breaker or a service can have this name."""
+    return isinstance(value, str) and NAME.fullmatch(value) is not None
 
 
 def _is_number(value: object) -> TypeGuard[float]:

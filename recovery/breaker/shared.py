@@ -155,7 +155,10 @@ class SharedCircuits:
         return snapshot, bool(opened)
 
     def vote(self, name: str, options: BreakerOptions, process: str, seconds: float, reason: str = "") -> tuple[Snapshot, bool]:
-        """Note that `process` opened the breaker for itself for so long, 0: no longer; the second value says whether the fleet opened."""
+        """Note that `process` has the breaker open for itself; the second value says whether the fleet opened.
+
+        That counts for `seconds` unless it is said again; 0: it has closed it.
+        """
         milliseconds = max(1, round(seconds * 1000)) if seconds > 0 else 0
         snapshot, (opened,) = self._run("vote", name, options, process, milliseconds, _sentence(reason))
         return snapshot, bool(opened)

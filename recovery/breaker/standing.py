@@ -138,8 +138,8 @@ class Standing:
         else:
             closes = circuit.state == "closed"
             self._stand(self._circuit, None if closes else circuit, now)
-            if self._fleet is not None and (opens or closes):
-                self._fleet.vote(self._breaker, opens_for(circuit, now), circuit.reason)
+            if self._fleet is not None and circuit.state != before.state:
+                self._fleet.vote(self._breaker, None if closes else circuit.reason)
 
     def _stand(self, circuit: Circuit, own: Circuit | None, now: float) -> None:
         """Take this state, and have at hand what follows from it for the next call."""

@@ -25,9 +25,8 @@ MOST = 200
 class Vote(NamedTuple):
     """This process's own opening under a quorum."""
 
-    until: float
-    """By the monotonic clock; 0: it closed again."""
-    reason: str
+    reason: str | None
+    """None: it closed again."""
 
 
 class Told(NamedTuple):

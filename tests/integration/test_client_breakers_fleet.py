@@ -4,13 +4,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from redis import Redis
 
 from recovery.breaker import Breaker, BreakerOptions, RedisBreakers
-from recovery.breaker.shared import BREAKER_HISTORY, SharedCircuits
+from recovery.breaker.shared import BREAKER_HISTORY, SharedCircuits, key_of
 from recovery.client import CircuitOpen, RecoveryClient
 from recovery.models import BreakerOrder, BreakerState, BreakerView
 from tests.support import ValkeyServer, eventually
@@ -91,6 +91,33 @@ def test_a_vote_is_withdrawn_when_the_node_is_well_again(join: Any, redis_client
     assert two.state == "open"
     eventually(lambda: view_of(redis_client).votes == 1)
     assert three.state == "closed"
+
+
+def test_two_nodes_that_fail_in_turn_open_it_for_all(join: Any, redis_client: Redis) -> None:
+    one, two, three = join(quorum=2, failure_threshold=2, reset_timeout=0.3, success_threshold=2, jitter=0.0, backoff_factor=1.0)
+    fail(one, 2)
+    eventually(lambda: passes(one), message="its first probe is good, its second is still to come")
+    assert one.state == "half_open"
+
+    fail(two, 2)
+
+    eventually(lambda: view_of(redis_client).trips == 1, message="both have it open: none has closed it again")
+    eventually(lambda: three.state == "open")
+
+
+def test_the_vote_of_a_node_that_is_not_well_again_is_renewed_and_that_of_a_dead_one_passes(
+    join: Any, redis_client: Redis, clients: list[RecoveryClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recovery.breaker.link.VOTE", 2.5)
+    one, *_ = join(quorum=2, failure_threshold=2, reset_timeout=600)
+    fail(one, 2)
+    eventually(lambda: view_of(redis_client).votes == 1)
+    ((process, until),) = cast("list[tuple[bytes, float]]", redis_client.zrange(f"{key_of('gateway')}:votes", 0, -1, withscores=True))
+
+    eventually(lambda: (redis_client.zscore(f"{key_of('gateway')}:votes", process) or 0) > until + 2_500, message="it is renewed")
+    clients[0].close()
+
+    eventually(lambda: view_of(redis_client).votes == 0)
 
 
 def test_rates_are_taken_of_the_calls_of_all_processes(join: Any, redis_client: Redis) -> None:
@@ -204,7 +231,7 @@ def test_an_answer_that_comes_after_news_of_a_later_change_does_not_undo_it(
     fail(one)
     eventually(lambda: view_of(redis_client).state is BreakerState.OPEN)
     RedisBreakers(redis_client).operate("gateway", BreakerOrder.RESET, "ann", "mended")
-    eventually(lambda: one._fleet._linked["gateway"].heard.circuit.state == "closed")  # type: ignore[union-attr]
+    eventually(lambda: one._fleet._linked["gateway"].heard.circuit.state == "closed")
 
     later.set()
 

@@ -3,7 +3,7 @@
 -- KEYS[1]  recovery:breaker:{<name>}          hash, see FIELDS; times are ms of Redis's clock, '' for none
 -- KEYS[2]  recovery:breaker:{<name>}:permits  sorted set: permit -> ms when it stops to count; the probes under way
 -- KEYS[3]  recovery:breaker:{<name>}:calls    list of batches, oldest first, see window.lua
--- KEYS[4]  recovery:breaker:{<name>}:votes    sorted set: process -> ms until which its own opening stands (quorum above 1)
+-- KEYS[4]  recovery:breaker:{<name>}:votes    sorted set: process -> ms until which its own opening counts, renewed (quorum above 1)
 -- KEYS[5]  recovery:breakers                  set of the names of all breakers
 -- KEYS[6]  recovery:breaker:history           stream, about the last 10,000 changes of what is shown: name, service, at (ms), from, to,
 --                                             reason, trips, streak, by. `to` may also be `would_open` (mode metrics_only).

@@ -1,6 +1,6 @@
--- Notes that a process opened the breaker for itself, or closed it again. Keys and ARGV[1..5]: see circuit.lua.
+-- Notes that a process has the breaker open for itself, or has closed it again. Keys and ARGV[1..5]: see circuit.lua.
 -- ARGV[6]  the process
--- ARGV[7]  ms for which its opening stands; 0 withdraws it
+-- ARGV[7]  ms for which that counts unless it is said again; 0 withdraws it
 -- ARGV[8]  why it opened, in one sentence
 -- After the breaker: 1 if this opened it for the fleet.
 redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', whole(now))
