@@ -157,12 +157,9 @@ def _check_opening(options: BreakerOptions) -> None:
     """Check what can open it, and the window that the shares are taken of."""
     if options.failure_threshold is not None:
         _check_count("failure_threshold", options.failure_threshold, 10_000)
-    for option in ("failure_rate", "slow_call_rate"):
-        share: object = getattr(options, option)
-        if option == "failure_rate" and share is None:
-            continue
-        if not _is_number(share) or not 0 < share <= 1:
-            raise _refused(option, share, "a share above 0, up to 1, such as 0.5 for half of the calls")
+    if options.failure_rate is not None:
+        _check_share("failure_rate", options.failure_rate)
+    _check_share("slow_call_rate", options.slow_call_rate)
     if options.slow_call_duration is not None:
         _check_seconds("slow_call_duration", options.slow_call_duration)
     if options.failure_threshold is None and not options.has_rates:
@@ -184,6 +181,11 @@ def _check_opening(options: BreakerOptions) -> None:
 def _check_count(option: str, count: object, most: int) -> None:
     if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= most:
         raise _refused(option, count, f"a whole number from 1 to {most}")
+
+
+def _check_share(option: str, share: object) -> None:
+    if not _is_number(share) or not 0 < share <= 1:
+        raise _refused(option, share, "a share above 0, up to 1, such as 0.5 for half of the calls")
 
 
 def _check_seconds(option: str, seconds: object) -> None:

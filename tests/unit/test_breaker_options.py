@@ -2,11 +2,13 @@
 
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from recovery.breaker import BreakerOptions
 from recovery.breaker.options import BreakerSettings
+from recovery.breaker.shared import as_json
 from recovery.errors import ConfigurationError
 
 
@@ -37,6 +39,9 @@ def test_the_defaults_are_those_of_the_specification() -> None:
         ({"failure_rate": 0.5, "window_calls": 10}, "minimum_requests=20: the window holds only 10 calls"),
         ({"ramp": (50, 10)}, "ramp=(50, 10): must be a tuple of rising percentages from 1 to 99"),
         ({"ramp": (10, 100)}, "must be a tuple of rising percentages"),
+        ({"ramp": (True, 50)}, "must be a tuple of rising percentages"),
+        ({"slow_call_duration": 1.0, "slow_call_rate": None}, "slow_call_rate=None: must be a share above 0, up to 1"),
+        ({"service": 5}, "service=5: must be the name of a service"),
         ({"jitter": 2}, "jitter=2: must be a number from 0 to 1"),
         ({"backoff_factor": 0.5}, "backoff_factor=0.5: must be a number from 1 to 100"),
         ({"minimum_requests": "20", "failure_rate": 0.5}, "minimum_requests='20': must be a whole number from 1 to 100000"),
@@ -57,10 +62,20 @@ def test_a_wrong_option_gets_one_clear_sentence(settings: BreakerSettings, sente
     assert sentence in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["", "a b", "-x", "x" * 101, "a:b"])
-def test_a_wrong_name_is_refused(name: str) -> None:
+@pytest.mark.parametrize("name", ["", "a b", "-x", "x" * 101, "a:b", "caf\u00e9", "a\n", 5, None])
+def test_a_wrong_name_is_refused(name: Any) -> None:
     with pytest.raises(ConfigurationError, match="Breaker name"):
         BreakerOptions.of(name, {})
+
+
+def test_what_picks_failures_need_not_have_a_hash() -> None:
+    class Picky:
+        __hash__ = None  # type: ignore[assignment]
+
+        def __call__(self, _value: object) -> bool:
+            return True
+
+    assert as_json(BreakerOptions(record=Picky(), ignore=Picky(), record_result=Picky())) == as_json(BreakerOptions())
 
 
 def test_every_option_is_a_keyword_and_documented() -> None:
