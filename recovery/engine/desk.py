@@ -90,6 +90,7 @@ class Desk:
         handed in again, because what was taken in is known by then.
         """
         plans: Plans = {}
+        now = self._clock()
         answers: list[Accepted | RecoveryError | None] = []
         reports: list[Report] = []
         refusals: list[Refusal] = []
@@ -97,10 +98,10 @@ class Desk:
             try:
                 failure, service = self._read(payload)
             except (FailureInvalid, ServiceNotFound) as refused:
-                refusals.append(refusal_of(refused, payload, actor, self._clock()))
+                refusals.append(refusal_of(refused, payload, actor, now))
                 answers.append(refused)
                 continue
-            reports.append(Report(failure, self._clock(), partial(self._opening, failure, service, plans)))
+            reports.append(Report(failure, now, partial(self._opening, failure, service, plans)))
             answers.append(None)
         accepted = self._store.take_in(reports) if reports else []
         tell(_opened(one.recovery) for one in accepted if one.intake is Intake.OPENED)

@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from recovery.models import Event, Failure, Recovery, Severity
 from recovery.ports import Accepted, Intake, Report
+from recovery.store.direct import DirectConnection
 from recovery.store.rules import absorbs, later, merge_decision
 from recovery.store.schema import IS_CLOSED, IS_OPEN, failures, recoveries
 from recovery.store.sql.ledger import Merges, count_all, note
@@ -147,7 +148,8 @@ def _look_up(connection: Connection, reports: Sequence[Report]) -> Batch:
 def _write(connection: Connection, tallies: Sequence[Tally]) -> None:
     fresh = [tally for tally in tallies if tally.events is not None]
     insert_all(connection, recoveries, [{**values_of(tally.after()), "touched_at": tally.row.created_at} for tally in fresh])
-    insert_all(connection, failures, [failure_row(tally.row.id, failure) for tally in tallies for failure in tally.reports])
+    driver = DirectConnection(connection.dialect, connection.connection.driver_connection)  # hundreds of rows: it is twice as fast
+    insert_all(driver, failures, [failure_row(tally.row.id, failure) for tally in tallies for failure in tally.reports])
     merged = [tally.after() for tally in tallies if tally.events is None]
     if merged:
         news = [{"of": row.id, "reports": row.failures, "seen": row.last_failure_at, "severe": row.severity} for row in merged]
