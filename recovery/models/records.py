@@ -76,7 +76,7 @@ class Attempt:
     fence: int = 0
     """Token of the lease it last ran under; 0 before the first."""
     runs: int = 0
-    """How many workers took it up; above 1 means that one was lost."""
+    """How many workers took it up and did not hand it back, as they do when the store goes away; above 1 means that one was lost."""
 
 
 @dataclass(frozen=True, slots=True)

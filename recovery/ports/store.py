@@ -204,6 +204,13 @@ class RecoveryStore(Protocol):
         """Store a finished attempt and make its recovery due now; raises `LeaseLost` if `lease` is not the newest."""
         ...
 
+    def hand_back(self, lease: Lease, number: int, now: datetime) -> None:
+        """Give a claim up in the middle of an attempt, by a holder that lives: this run of the attempt is taken off its `runs`.
+
+        An attempt that is not running stays as it is. Raises `LeaseLost` if `lease` is not the newest.
+        """
+        ...
+
     def mitigations(self) -> list[Mitigation]:
         """Return the remedies that are in place."""
         ...
