@@ -27,6 +27,7 @@ from recovery.models import (
     Attempt,
     AttemptState,
     Basis,
+    Choice,
     Decision,
     Event,
     JsonObject,
@@ -41,6 +42,9 @@ from recovery.ports import Directive, Done, Execute, Wait
 
 RENEW_BEFORE_END = 0.1
 """A mitigation may be renewed by a new recovery in the last tenth of its time, so that it has no gap while the service is still sick."""
+
+PARKED = "max_runs"
+"""The guard that gives an attempt up which nobody can finish."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +70,36 @@ def wait(recovery: Recovery, until: datetime, reason: str = "") -> Move:
     return Move(replace(recovery, due_at=until, reason=reason or recovery.reason), Wait(recovery.id, until))
 
 
+def park(recovery: Recovery, attempt: Attempt, now: datetime, reason: str, stays: str, left: Mitigation | None) -> Move:
+    """Give `attempt` up as failed, because nobody can finish it; what it did and nobody took back (`stays`) is for a person to look at."""
+    said = f"{reason}; {stays}" if stays else reason
+    lost = replace(attempt, state=AttemptState.FINISHED, outcome=Outcome.FAILED, reason=said, finished_at=now)
+    choice, told = (Choice.ESCALATE, f"needs a person: {said}") if stays else (Choice.SKIP, said)
+    facts: JsonObject = {"attempt": attempt.number, "runs": attempt.runs, "stays": stays}
+    decision = Decision(recovery.service, choice, PARKED, told, now, recovery.id, attempt.strategy, recovery.failure_id, facts)
+    data: JsonObject = {"strategy": attempt.strategy, "attempt": attempt.number, "outcome": str(Outcome.FAILED), "reason": said}
+    happened = Event("recovery:action", now, recovery.service, recovery.id, data)
+    waiting = wait(recovery, now, reason=said)
+    return replace(waiting, attempt=lost, mitigation=left, decisions=(decision,), events=(happened,))
+
+
 def send(recovery: Recovery, attempt: Attempt, again_at: datetime) -> Move:
     """Send the strategy task of `attempt`; if nobody took it up by `again_at`, the tick sends it again."""
-    directive = Execute(recovery.id, recovery.service, attempt.strategy, attempt.queue, attempt.number)
-    return Move(replace(recovery, due_at=again_at, held_by=""), directive, attempt)
+    return Move(replace(recovery, due_at=again_at, held_by=""), _sending(attempt), attempt)
+
+
+def _sending(attempt: Attempt) -> Execute:
+    return Execute(attempt.recovery_id, attempt.service, attempt.strategy, attempt.queue, attempt.number)
 
 
 def follow(facts: Facts, judgement: Judgement, again_at: datetime) -> Move:
     """Do what was judged: begin an attempt, wait, or close. What it rested on is kept with it."""
-    move = _begin(facts, judgement.planned, again_at) if judgement.planned else _stop(facts, judgement.verdict)
-    return replace(move, decisions=judgement.decisions, basis=basis_of(facts, judgement))
+    if judgement.planned:
+        return _begin(facts, judgement, judgement.planned, again_at)
+    return replace(_stop(facts, judgement.verdict), decisions=judgement.decisions, basis=basis_of(facts, judgement))
 
 
-def _begin(facts: Facts, planned: PlannedAttempt, again_at: datetime) -> Move:
+def _begin(facts: Facts, judgement: Judgement, planned: PlannedAttempt, again_at: datetime) -> Move:
     """Begin the next attempt. What nobody asked for needs room in the budget, unless it has its place already."""
     recovery, now, number = facts.recovery, facts.now, len(facts.tried) + 1
     attempt = Attempt(
@@ -99,14 +120,21 @@ def _begin(facts: Facts, planned: PlannedAttempt, again_at: datetime) -> Move:
         attempt=number,
         started_at=recovery.started_at or now,
         reason=f"attempt {number}: {planned.strategy}",
+        due_at=again_at,
+        held_by="",
     )
     name = "recovery:started" if number == 1 else "recovery:action"
-    happened = Event(
-        name, now, recovery.service, recovery.id, {"strategy": planned.strategy, "attempt": number, "category": str(recovery.category)}
-    )
+    data: JsonObject = {"strategy": planned.strategy, "attempt": number, "category": str(recovery.category)}
     limited = facts.unasked and recovery.state is not RecoveryState.IN_PROGRESS
-    quota = budget.quota(facts.fleet, facts.load, now) if limited else None
-    return replace(send(after, attempt, again_at), events=(happened,), quota=quota)
+    return Move(
+        after,
+        _sending(attempt),
+        attempt,
+        judgement.decisions,
+        (Event(name, now, recovery.service, recovery.id, data),),
+        basis=basis_of(facts, judgement),
+        quota=budget.quota(facts.fleet, facts.load, now) if limited else None,
+    )
 
 
 def _stop(facts: Facts, verdict: Verdict | None) -> Move:

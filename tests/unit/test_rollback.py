@@ -11,7 +11,7 @@ from recovery.backoff import Linear
 from recovery.engine.executor import Executor
 from recovery.engine.limits import MONOTONIC, Watch
 from recovery.errors import DriverError
-from recovery.models import Attempt, Outcome, RecoveryState, Status, StepState
+from recovery.models import Attempt, Choice, Outcome, RecoveryState, Status, StepState
 from recovery.ports import Execute, Retry, StepWork
 from tests.world import World
 
@@ -356,3 +356,60 @@ def test_a_rollback_retries_an_undo_as_the_undo_says() -> None:
     trial.restart._step = stubborn  # type: ignore[method-assign, assignment]
 
     assert trial.run().reason == "no answer; rolled back: two, one"
+
+
+@pytest.fixture
+def parked(monkeypatch: pytest.MonkeyPatch) -> Trial:
+    """A restart whose third step failed, and whose only worker died after it had taken back the second one."""
+    trial = Trial()
+    trial.world.change(max_runs=1)
+    trial.restart.before["three"] = fail
+    trial.restart.before["undo:one"] = kill
+    trial.die(monkeypatch)
+    trial.world.later(11)
+    trial.world.reaper.tick()
+    return trial
+
+
+def test_an_attempt_that_is_parked_in_the_middle_of_its_rollback_tells_what_is_not_undone(parked: Trial) -> None:
+    (attempt,) = parked.world.store.attempts(parked.recovery_id)
+
+    assert attempt.outcome is Outcome.FAILED
+    assert attempt.reason == ("restart lost its worker once; its rollback is not finished; undone: two; not undone: one, three (failed)")
+
+
+def test_a_person_is_called_to_what_a_parked_attempt_left_behind_and_the_history_says_so(parked: Trial) -> None:
+    (decision,) = [made for made in parked.world.store.decisions if made.guard == "max_runs"]
+    told = [event for event in parked.world.told("recovery:action") if event.data.get("outcome") == "failed"]
+
+    assert decision.choice is Choice.ESCALATE
+    assert decision.reason.startswith("needs a person: restart lost its worker")
+    assert "not undone: one" in decision.reason
+    assert ["not undone: one" in str(event.data["reason"]) for event in told] == [True]
+
+
+def test_an_attempt_that_is_parked_before_its_rollback_tells_what_it_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = Trial()
+    trial.world.change(max_runs=1)
+    trial.restart.during["two"] = kill
+    trial.die(monkeypatch)
+
+    trial.world.later(11)
+    trial.world.reaper.tick()
+
+    (attempt,) = trial.world.store.attempts(trial.recovery_id)
+    assert attempt.reason == "restart lost its worker once; not undone: one, two (begun, nobody knows how far)"
+
+
+def test_an_attempt_that_is_parked_before_it_did_anything_calls_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = Trial()
+    trial.world.change(max_runs=1)
+    monkeypatch.setattr(trial.world.store, "steps", lambda *_: [])
+    trial.restart.before["one"] = kill
+    trial.die(monkeypatch)
+
+    trial.world.later(11)
+    trial.world.reaper.tick()
+
+    (decision,) = [made for made in trial.world.store.decisions if made.guard == "max_runs"]
+    assert decision.choice is Choice.SKIP
