@@ -52,6 +52,8 @@ class Facts:
     """Attempts on the service, oldest first, those of this recovery included."""
     locks: Mapping[str, float] = field(default_factory=dict)
     """Seconds left of the cooldown lock of each strategy that somebody else's attempt has locked."""
+    own_locks: frozenset[str] = frozenset()
+    """Strategies that this recovery has locked for its next attempt already: it was interrupted before it could begin."""
     silences: Sequence[Silence] = ()
     """Those that people put in force, or that will be."""
     blind: str | None = None
@@ -156,7 +158,7 @@ def gather(
     """
     service = fleet.services[recovery.service]
     unasked = recovery.kind in UNASKED
-    locks = {} if recovery.kind is Kind.EMERGENCY else _locks_of_others(cooldowns, recovery)
+    locks, own_locks = ({}, frozenset()) if recovery.kind is Kind.EMERGENCY else _locks(cooldowns, recovery)
     with store.together():
         states = store.service_states()
         return Facts(
@@ -170,6 +172,7 @@ def gather(
             dependencies={name: states[name].status if name in states else Status.UNKNOWN for name in fleet.roots(service.name)},
             past=store.attempts_of(service.name, _horizon(fleet, service, recovery, now)),
             locks=locks,
+            own_locks=own_locks,
             silences=store.silences(now),
             blind=sight(states, fleet, now),
             load=_load(store, fleet, recovery, now) if unasked and recovery.state is not RecoveryState.IN_PROGRESS else Load(),
@@ -182,11 +185,12 @@ def lock_holder(recovery: Recovery, number: int) -> str:
     return f"{recovery.id}:{number}"
 
 
-def _locks_of_others(cooldowns: Cooldowns, recovery: Recovery) -> dict[str, float]:
-    """A lock that this recovery took for its next attempt just before its process died is no objection to that attempt."""
+def _locks(cooldowns: Cooldowns, recovery: Recovery) -> tuple[dict[str, float], frozenset[str]]:
+    """Return the locks of others, and which this recovery has: those are no objection to the attempt that it took them for."""
     mine = lock_holder(recovery, recovery.attempt + 1)
     left = cooldowns.remaining(recovery.service, [attempt.strategy for attempt in recovery.plan.attempts])
-    return {name: seconds for name, seconds in left.items() if not cooldowns.acquire(recovery.service, name, mine, seconds)}
+    own = frozenset(name for name in left if cooldowns.acquire(recovery.service, name, mine, 0))
+    return {name: seconds for name, seconds in left.items() if name not in own}, own
 
 
 def _horizon(fleet: Fleet, service: ServiceDeclaration, recovery: Recovery, now: datetime) -> datetime:

@@ -4,6 +4,7 @@ Calling it twice, late, or from two places at once changes nothing but time: the
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -15,8 +16,8 @@ from recovery.decide.judgement import Judgement, judge
 from recovery.engine import moves
 from recovery.engine.chronicle import tell
 from recovery.engine.moves import Move
-from recovery.engine.rollback import ROLLBACK_AT
-from recovery.errors import RecoveryNotFound
+from recovery.engine.rollback import ROLLBACK_AT, left_undone
+from recovery.errors import RecoveryNotFound, StoreUnavailable
 from recovery.models import Action, Attempt, AttemptState, Kind, Mitigation, Outcome, PlannedAttempt, Recovery, RecoveryState, StepState
 from recovery.ports import Clock, Cooldowns, Directive, Done, Store, Strategy, Wait
 from recovery.registry import Registry
@@ -81,7 +82,20 @@ class Coordinator:
         return self._commit(recovery, move, now)
 
     def _commit(self, before: Recovery, move: Move, now: datetime) -> Directive:
-        stored = self._store.transition(
+        try:
+            stored = self._write(before, move, now)
+        except Exception:
+            with suppress(StoreUnavailable):  # then nobody knows whether it was written, and the next advance finds its own lock
+                self._give_back(before, move)
+            raise
+        if stored is not None:
+            tell(move.events, move.decisions)
+            return move.directive
+        self._give_back(before, move)
+        return Wait(before.id, now)
+
+    def _write(self, before: Recovery, move: Move, now: datetime) -> Recovery | None:
+        return self._store.transition(
             before,
             move.after,
             attempt=move.attempt,
@@ -94,18 +108,12 @@ class Coordinator:
             quota=move.quota,
             now=now,
         )
-        if stored is not None:
-            tell(move.events, move.decisions)
-            return move.directive
-        if move.attempt is not None and move.attempt.number > before.attempt:
-            self._give_back(before.id, move.attempt)
-        return Wait(before.id, now)
 
     def _next(self, recovery: Recovery, attempts: list[Attempt], now: datetime) -> Move | None:
         current = attempts[-1] if attempts else None
         if current is None or current.state in {AttemptState.FINISHED, AttemptState.SKIPPED}:
+            left = self._not_undone(recovery, current, now)  # first: a decision may take a lock, and what fails then would keep it
             move = self._decide(recovery, attempts, now)
-            left = self._not_undone(recovery, current, now)
             return replace(move, mitigation=left) if left else move
         if current.state is AttemptState.QUEUED:
             return self._resend(recovery, current, now)
@@ -124,7 +132,12 @@ class Coordinator:
         if recovery.cancel_requested:
             return self._cancelled(recovery, last, now)
         judged, judgement = self._judge(facts)
-        return moves.follow(judged, judgement, now + resend_after(fleet))
+        try:
+            return moves.follow(judged, judgement, now + resend_after(fleet))
+        except Exception:
+            if judgement.planned:
+                self._unlock(recovery, judgement.planned.strategy, len(judged.tried) + 1)
+            raise
 
     def _gather(self, recovery: Recovery, now: datetime) -> Facts:
         return gather(self._store, self._cooldowns, self._fleet(), recovery, now, frozenset(self._strategies), self._sight)
@@ -133,11 +146,11 @@ class Coordinator:
         """Judge, and take the cooldown lock of what may run. A lock that somebody else took meanwhile is one more fact."""
         while True:
             judgement = judge(facts)
-            if judgement.planned is None:
-                return facts, judgement
-            left = self._lock(facts, judgement.planned)
+            left = self._lock(facts, judgement.planned) if judgement.planned else None
             if left is None:
+                self._unlock_others(facts, judgement.planned)
                 return facts, judgement
+            assert judgement.planned is not None
             facts = replace(facts, locks={**facts.locks, judgement.planned.strategy: max(left, MOMENT)})
 
     def _lock(self, facts: Facts, planned: PlannedAttempt) -> float | None:
@@ -149,20 +162,28 @@ class Coordinator:
             return None
         return self._cooldowns.remaining(service, [strategy]).get(strategy, 0.0)
 
-    def _give_back(self, recovery_id: str, attempt: Attempt) -> None:
-        """Free the lock of an attempt that could not begin, unless whoever was faster began the same one."""
-        recovery = self._store.recovery(recovery_id)
-        if recovery is not None and recovery.attempt < attempt.number:
-            self._unlock(recovery, attempt)
+    def _unlock_others(self, facts: Facts, planned: PlannedAttempt | None) -> None:
+        """Free what this recovery had locked before it was interrupted, and does not want any more."""
+        for strategy in facts.own_locks - ({planned.strategy} if planned else frozenset()):
+            self._unlock(facts.recovery, strategy, len(facts.tried) + 1)
 
-    def _unlock(self, recovery: Recovery, attempt: Attempt) -> None:
+    def _give_back(self, before: Recovery, move: Move) -> None:
+        """Free the lock of an attempt that could not begin, unless whoever was faster (or this very transaction) began the same one."""
+        if move.attempt is None or move.attempt.number <= before.attempt:
+            return
+        recovery = self._store.recovery(before.id)
+        if recovery is not None and recovery.attempt < move.attempt.number:
+            self._unlock(recovery, move.attempt.strategy, move.attempt.number)
+
+    def _unlock(self, recovery: Recovery, strategy: str, number: int) -> None:
+        """Free the cooldown lock that a recovery took for attempt `number`, if it has it."""
         if recovery.kind is not Kind.EMERGENCY:
-            self._cooldowns.release(recovery.service, attempt.strategy, lock_holder(recovery, attempt.number))
+            self._cooldowns.release(recovery.service, strategy, lock_holder(recovery, number))
 
     def _resend(self, recovery: Recovery, current: Attempt, now: datetime) -> Move | None:
         """The attempt was sent and nobody took it up yet."""
         if recovery.cancel_requested:
-            self._unlock(recovery, current)
+            self._unlock(recovery, current.strategy, current.number)
             return self._cancelled(recovery, current, now)
         if recovery.due_at and now < recovery.due_at and not ahead(recovery.due_at - RESEND_AFTER, now):
             return None
@@ -185,7 +206,7 @@ class Coordinator:
         verdict = object_to_service(facts)
         if verdict is None:
             return None
-        self._unlock(recovery, current)
+        self._unlock(recovery, current.strategy, current.number)
         skipped = replace(current, state=AttemptState.SKIPPED, finished_at=now, reason=verdict.reason)
         before = [attempt for attempt in facts.past if (attempt.recovery_id, attempt.number) != (current.recovery_id, current.number)]
         judged = replace(facts, past=[*before, skipped])
@@ -200,7 +221,8 @@ class Coordinator:
         gone = self._gone(current)
         if not gone and current.runs < self._fleet().platform.max_runs:
             return moves.send(recovery, current, now + resend_after(self._fleet()))
-        return self._park(recovery, current, now, gone or f"{current.strategy} lost its worker {current.runs} times")
+        lost = "once" if current.runs == 1 else f"{current.runs} times"
+        return self._park(recovery, current, now, gone or f"{current.strategy} lost its worker {lost}")
 
     def _gone(self, current: Attempt) -> str | None:
         """Return why no worker can take the attempt up any more, None if one can: the configuration may have changed meanwhile."""
@@ -212,8 +234,8 @@ class Coordinator:
         """Give an attempt up that nobody can finish; the next fence locks out any worker that was only frozen."""
         if self._store.acquire_lease(recovery.service, recovery.id, "coordinator", now, now) is None:
             return None
-        lost = replace(current, state=AttemptState.FINISHED, outcome=Outcome.FAILED, reason=reason, finished_at=now)
-        return replace(moves.wait(recovery, now, reason=reason), attempt=lost, mitigation=self._left_behind(current, now))
+        stays = left_undone(self._store.steps(recovery.id, current.number))
+        return moves.park(recovery, current, now, reason, stays, self._left_behind(current, now))
 
     def _not_undone(self, recovery: Recovery, ended: Attempt | None, now: datetime) -> Mitigation | None:
         """Return what stays of an attempt that has just ended, because not all of it could be undone."""
