@@ -206,6 +206,16 @@ def cancel(recovery: Recovery, attempt: Attempt | None, reason: str, now: dateti
     return replace(closed, attempt=skipped)
 
 
+def rehearse(draft: Recovery, standing: Recovery) -> Move:
+    """Close a dry run before it was ever open, because the recovery `standing` is: say what it would run."""
+    would = ", then ".join(attempt.strategy for attempt in draft.plan.attempts) or "nothing"
+    does = f"is held by {standing.held_by}" if standing.held_by else f"is {standing.state}"
+    said = f"dry run (recovery): would run {would}; the {standing.kind} recovery {standing.id[:8]} {does} now"
+    facts: JsonObject = {"would_run": would, "open": standing.id}
+    decision = Decision(draft.service, Choice.SUPPRESS, "dry_run", said, draft.created_at, draft.id, facts=facts)
+    return replace(close(draft, RecoveryState.SUPPRESSED, None, said, draft.created_at), decisions=(decision,))
+
+
 def close(recovery: Recovery, state: RecoveryState, outcome: Outcome | None, reason: str, now: datetime) -> Move:
     """Close in `state`, with the event that says so."""
     after = replace(recovery, state=state, outcome=outcome, reason=reason, due_at=None, held_by="", finished_at=now)

@@ -65,7 +65,7 @@ class RecoveryStore(Protocol):
 
         Also merged, when `failure` is given: into the newest closed recovery of the service with the same fingerprint whose
         `quiet_until` lies after `recovery.created_at` (guard `quiet_period`, `until` = its `quiet_until`). Without a failure an
-        open recovery is returned as it is, as MERGED.
+        open recovery is returned as it is, as MERGED; one that is closed from the beginning, such as a dry run, is always inserted.
 
         Merging stores the failure, adds 1 to `failures`, sets `last_failure_at`, raises the severity if the new one is worse,
         moves `first_evidence_at` never, and records one MERGE decision per fingerprint and recovery (guard
@@ -78,13 +78,6 @@ class RecoveryStore(Protocol):
 
         Nothing is written if it raises. What comes back is in the order of `reports`, each with its recovery as the whole
         batch left it.
-        """
-        ...
-
-    def merge_report(self, failure: Failure, now: datetime) -> Accepted | None:
-        """Merge a report into the recovery that `open_recovery` would merge it into; None, and nothing written, if it opens one.
-
-        The short way for the storm of equal reports: no plan is needed for what merges.
         """
         ...
 

@@ -143,7 +143,7 @@ class SqlIntake(Room):
         if failure is not None:
             row = self._merge(connection, failure, recovery.service, recovery.created_at)
         else:
-            row = _one(connection, _OPEN_OF, of=recovery.service)
+            row = _one(connection, _OPEN_OF, of=recovery.service) if recovery.state.is_open else None
         if row is not None:
             return Accepted(Intake.MERGED, row)
         self._insert(connection, recovery)

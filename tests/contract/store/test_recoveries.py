@@ -305,3 +305,15 @@ def test_a_mitigation_is_replaced_ended_and_lifted(store: Store) -> None:
     assert not store.end_mitigation(new, [])
     store.transition(current, current, ended=other)
     assert store.mitigations() == []
+
+
+def test_what_is_closed_from_the_beginning_is_kept_beside_what_is_open(store: Store) -> None:
+    standing = recovery()
+    store.open_recovery(standing, None, [], [])
+    rehearsal = recovery(state=RecoveryState.SUPPRESSED, dry_run=True, due_at=None, finished_at=at(1))
+
+    accepted = store.open_recovery(rehearsal, None, [decision(recovery_id=rehearsal.id)], [event(recovery_id=rehearsal.id)])
+
+    assert (accepted.intake, accepted.recovery) == (Intake.OPENED, rehearsal)
+    assert store.recovery(rehearsal.id) == rehearsal
+    assert store.open_recovery_of(standing.service) == standing
