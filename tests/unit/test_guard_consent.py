@@ -91,7 +91,7 @@ def test_observe_says_what_would_run_and_suggest_what_to_type() -> None:
         "autonomy observe: would run restart, then degrade",
         "",
     )
-    assert suggested.numbers["command"] == "celery -A workers recovery trigger shop restart"
+    assert suggested.numbers["command"] == "recovery trigger shop restart"
     assert suggested.event == "recovery:suggested"
 
 
@@ -101,7 +101,7 @@ def test_a_suggestion_names_what_could_run_now() -> None:
     verdict = autonomy(seen)
 
     assert verdict
-    assert verdict.numbers["command"] == "celery -A workers recovery trigger shop degrade"
+    assert verdict.numbers["command"] == "recovery trigger shop degrade"
 
 
 @pytest.mark.parametrize("level", list(Autonomy))

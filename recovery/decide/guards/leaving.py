@@ -5,7 +5,7 @@ from recovery.decide.guards.remedies import first_choice
 from recovery.decide.guards.verdict import Verdict
 from recovery.models import Answer, Autonomy, Choice, JsonObject, Kind, RecoveryState
 
-COMMAND = "celery -A workers recovery trigger"
+COMMAND = "recovery trigger"
 """What a person runs."""
 
 
@@ -49,7 +49,7 @@ def healthy_again(facts: Facts) -> Verdict | None:
         return None
     reason = f"{facts.service.name} is healthy since {well_since:%H:%M:%S} UTC, after this failure of {seen:%H:%M:%S} UTC"
     numbers: JsonObject = {"healthy_since": well_since.isoformat(), "occurred_at": seen.isoformat()}
-    return Verdict(Choice.SUPPRESS, "healthy_again", reason, numbers=numbers, quiet=False)
+    return Verdict(Choice.SUPPRESS, "healthy_again", reason, numbers=numbers, quiet=False, over=well_since)
 
 
 def autonomy(facts: Facts) -> Verdict | None:
