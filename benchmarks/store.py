@@ -22,10 +22,10 @@ from benchmarks.results import Result, progress, summed
 from benchmarks.run import run
 from recovery.models import Action, Attempt, AttemptState, Lease, RecoveryState, Step, StepState
 from recovery.ports import Store
-from recovery.store.direct import prepare
 from recovery.store.engine import dispose
 from recovery.store.memory import MemoryStore
 from recovery.store.migrate import migrate
+from recovery.store.prepared import prepare
 from recovery.store.schema import attempts, recoveries, steps
 from recovery.store.sql import SqlStore
 from recovery.store.sql.room import Data, values_of

@@ -10,23 +10,33 @@ from recovery.decide.facts import Facts
 from recovery.decide.judgement import Judgement
 from recovery.models import Basis, Decision, JsonObject, Recovery, Status
 
-GIVEN = frozenset({"fleet", "service", "installed"})
-"""Not recorded: the configuration has a version, and a replay brings its own."""
+GIVEN = frozenset({"fleet", "service", "installed", "own_locks"})
+"""Not recorded: the configuration has a version, and a replay brings its own; no guard looks at a recovery's own locks."""
+
+BLANK: dict[str, JsonObject] = {
+    "recovery": {"message": ""},
+    "failure": {"message": "", "stack": None, "details": {}, "labels": {}},
+}
+"""Not recorded either, and what stands for it: free text of reports. No guard looks at it, and it may hold secrets."""
 
 _TYPES = get_type_hints(Facts)
 _ADAPTERS: dict[str, TypeAdapter[Any]] = {one.name: TypeAdapter(_TYPES[one.name]) for one in fields(Facts) if one.name not in GIVEN}
+_ALL: TypeAdapter[Facts] = TypeAdapter(Facts)
+_LEFT_OUT: Any = dict.fromkeys(GIVEN, True) | {name: set(blank) for name, blank in BLANK.items()}
 
 
 def basis_of(facts: Facts, judgement: Judgement) -> Basis:
-    """Return what is kept of a decision. Free text of reports is left out: no guard looks at it, and it may hold secrets."""
-    failure = facts.failure.model_copy(update={"message": "", "stack": None, "details": {}, "labels": {}}) if facts.failure else None
-    lean = replace(facts, failure=failure, recovery=replace(facts.recovery, message=""))
+    """Return what is kept of a decision."""
+    kept: dict[str, Any] = _ALL.dump_python(facts, mode="json", exclude=_LEFT_OUT)
+    for name, blank in BLANK.items():
+        if kept[name] is not None:
+            kept[name] |= blank
     return Basis(
         recovery_id=facts.recovery.id,
         service=facts.service.name,
         at=facts.now,
         config_version=facts.fleet.version,
-        facts={name: adapter.dump_python(getattr(lean, name), mode="json") for name, adapter in _ADAPTERS.items()},
+        facts=kept,
         decisions=tuple(essence(decision) for decision in judgement.decisions),
     )
 

@@ -20,6 +20,7 @@ from recovery.models import JsonObject, Plan
 E = TypeVar("E", bound=StrEnum)
 
 PLANS_REMEMBERED = 512
+MOMENTS_REMEMBERED = 64
 _TEXT_LENGTH = len("2026-01-01 12:00:00.000000")
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
@@ -62,7 +63,13 @@ def _utc_text(value: datetime | None) -> str | None:
         if value.tzinfo is None:
             raise ValueError(f"{value!r} has no time zone; times must be aware")
         value = value.astimezone(UTC)
-    return value.isoformat(" ", "microseconds")[:_TEXT_LENGTH]
+    return _text_of(value)
+
+
+@lru_cache(MOMENTS_REMEMBERED)
+def _text_of(moment: datetime) -> str:
+    """One transaction writes the same moment many times. In UTC, equal moments have equal texts."""
+    return moment.isoformat(" ", "microseconds")[:_TEXT_LENGTH]
 
 
 def _utc_in(text: str | None) -> datetime | None:
@@ -89,8 +96,7 @@ class Word(TypeDecorator[E], Generic[E]):
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:  # noqa: ARG002  # SQLAlchemy's signature
         """Look members up without asking the enum's class."""
-        members: dict[str | None, E | None] = {None: None, **{str(member): member for member in self.enum}}
-        return lambda value: members[value] if value in members else self.enum(value)
+        return _Members(self.enum).__getitem__
 
     def process_bind_param(self, value: E | str | None, dialect: Dialect) -> str | None:  # noqa: ARG002  # SQLAlchemy's signature
         """Store the value."""
@@ -101,11 +107,26 @@ class Word(TypeDecorator[E], Generic[E]):
         return None if value is None else self.enum(value)
 
 
+class _Members(dict[str | None, Any]):
+    """The members of an enum by value, and None by itself; raises the enum's own error for others."""
+
+    def __init__(self, enum: type[StrEnum]) -> None:
+        super().__init__({str(member): member for member in enum} | {None: None})
+        self._enum = enum
+
+    def __missing__(self, value: str) -> StrEnum:
+        return self._enum(value)
+
+
 class Prose(TypeDecorator[str]):
     """Text from outside, without what a database refuses (NUL, lone surrogates): a report must not be lost over one character."""
 
     impl = Text
     cache_ok = True
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:  # noqa: ARG002  # SQLAlchemy's signature
+        """Do what `process_bind_param` does, without SQLAlchemy's steps in between."""
+        return lambda value: None if value is None else storable(value)
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002  # SQLAlchemy's signature
         """Replace the characters that cannot be stored."""

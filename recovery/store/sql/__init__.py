@@ -12,12 +12,15 @@ from recovery.store.sql.ledger import SqlLedger
 from recovery.store.sql.load import SqlLoad
 from recovery.store.sql.mitigations import SqlMitigations
 from recovery.store.sql.policy import SqlPolicy
+from recovery.store.sql.quiet import SqlQuiet
 from recovery.store.sql.recoveries import SqlRecoveries
 
 __all__ = ["SqlStore"]
 
 
-class SqlStore(SqlIntake, SqlLoad, SqlPolicy, SqlRecoveries, SqlJournal, SqlMitigations, SqlLedger, SqlLeases, SqlLeadership, SqlHealth):
+class SqlStore(
+    SqlIntake, SqlQuiet, SqlLoad, SqlPolicy, SqlRecoveries, SqlJournal, SqlMitigations, SqlLedger, SqlLeases, SqlLeadership, SqlHealth
+):
     """Keep everything in one database; implements `ports.Store`. Every method may raise `StoreUnavailable`.
 
     Args:

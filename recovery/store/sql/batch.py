@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from recovery.models import Event, Failure, Recovery, Severity
 from recovery.ports import Accepted, Intake, Report
 from recovery.store.direct import DirectConnection
-from recovery.store.rules import absorbs, later, merge_decision
+from recovery.store.rules import absorbs, later, merge_decision, quiet_from
 from recovery.store.schema import IS_CLOSED, IS_OPEN, failures, recoveries
 from recovery.store.sql.ledger import Merges, count_all, note
 from recovery.store.sql.room import columns_of, insert_all, load_all, values_of
@@ -139,7 +139,7 @@ def _look_up(connection: Connection, reports: Sequence[Report]) -> Batch:
     services = sorted({report.failure.service for report in reports})
     open_now = load_all(Recovery, connection.execute(_OPEN, {"of": services}))
     shut = sorted(set(services) - {row.service for row in open_now})
-    now = min((report.at for report in reports), default=None)
+    now = min((quiet_from(report.failure, report.at) for report in reports), default=None)
     quiet = load_all(Recovery, connection.execute(_QUIET, {"of": shut, "now": now})) if shut else []
     known = connection.execute(_KNOWN, {"of": [report.failure.id for report in reports]})
     return Batch({row.failure_id: row.recovery_id for row in known}, open_now, quiet)

@@ -10,7 +10,7 @@ from recovery.models import Attempt, AttemptState, Event, Lease, Recovery, Step
 from recovery.store.rules import attempt_over, may_run
 from recovery.store.schema import IS_OPEN, attempts, leases, recoveries, steps
 from recovery.store.sql.ledger import note
-from recovery.store.sql.room import AnyConnection, Room, changed, columns_of, load, load_all, require, values_of
+from recovery.store.sql.room import AnyConnection, Room, changed, columns_of, load_all, require, values_of
 
 _RECOVERY = select(*columns_of(Recovery, recoveries)).where(recoveries.c.id == bindparam("of")).with_for_update()
 _ATTEMPT = select(*columns_of(Attempt, attempts)).where(attempts.c.recovery_id == bindparam("of"), attempts.c.number == bindparam("which"))
@@ -69,11 +69,10 @@ class SqlJournal(Room):
         """Mark the attempt as running under `lease`; raises `LeaseLost`, also when there is nothing left to run."""
         with self._writing() as connection:
             require(connection, lease)
-            recovery = connection.execute(_RECOVERY, {"of": lease.recovery_id}).first()
-            row = connection.execute(_ATTEMPT, {"of": lease.recovery_id, "which": number}).first()
-            if recovery is None or row is None or not may_run(load(Recovery, recovery), load(Attempt, row)):
+            recovery = connection.execute(_RECOVERY, {"of": lease.recovery_id}).first(Recovery)
+            attempt = connection.execute(_ATTEMPT, {"of": lease.recovery_id, "which": number}).first(Attempt)
+            if recovery is None or attempt is None or not may_run(recovery, attempt):
                 raise attempt_over(lease, number)
-            attempt = load(Attempt, row)
             running = replace(
                 attempt, state=AttemptState.RUNNING, started_at=attempt.started_at or now, fence=lease.fence, runs=attempt.runs + 1
             )

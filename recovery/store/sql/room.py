@@ -4,14 +4,17 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
+from operator import attrgetter
+from types import TracebackType
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine, Table, bindparam, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
 
 from recovery.models import Lease
 from recovery.store import schema
-from recovery.store.direct import DirectConnection, Transaction
+from recovery.store.direct import DirectConnection, Rows, Transaction
 from recovery.store.engine import READS, translated
 from recovery.store.rules import lease_lost
 
@@ -64,7 +67,7 @@ class Room:
 
     def _reading(self) -> AbstractContextManager[DirectConnection]:
         shared: DirectConnection | None = getattr(self._shared, "connection", None)
-        return Transaction(self._engine, self._begin_reading) if shared is None else _joining(shared)
+        return Transaction(self._engine, self._begin_reading) if shared is None else _Joined(shared)
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -81,10 +84,21 @@ class Room:
         return upsert(self._engine.dialect.name, table)
 
 
-@contextmanager
-def _joining(shared: DirectConnection) -> Iterator[DirectConnection]:
-    with translated():
-        yield shared
+class _Joined:
+    """Lends the connection of the transaction that a thread has open; a class, as `Transaction` is, for the same reason."""
+
+    __slots__ = ("_shared",)
+
+    def __init__(self, shared: DirectConnection) -> None:
+        self._shared = shared
+
+    def __enter__(self) -> DirectConnection:
+        return self._shared
+
+    def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None) -> None:
+        if isinstance(error, SQLAlchemyError):
+            with translated():
+                raise error
 
 
 def require(connection: AnyConnection, lease: Lease) -> None:
@@ -121,7 +135,15 @@ def columns_of(kind: type[Data], table: Table) -> tuple[Any, ...]:
 
 def values_of(item: Data) -> dict[str, Any]:
     """Return the fields of a frozen dataclass by name, as they go into its columns."""
-    return {name: getattr(item, name) for name in item.__dataclass_fields__}
+    names, values = _fields_of(type(item))
+    return dict(zip(names, values(item), strict=True))
+
+
+@cache
+def _fields_of(kind: type[Data]) -> tuple[tuple[str, ...], Callable[[Data], tuple[Any, ...]]]:
+    """Return the names of its fields, and what gets them out of one: at least two, else it would get no tuple."""
+    names = tuple(kind.__dataclass_fields__)
+    return names, attrgetter(*names)
 
 
 def load(kind: Callable[..., T], row: Sequence[Any]) -> T:
@@ -129,9 +151,9 @@ def load(kind: Callable[..., T], row: Sequence[Any]) -> T:
     return kind(*row)
 
 
-def load_all(kind: Callable[..., T], rows: Iterable[Sequence[Any]]) -> list[T]:
+def load_all(kind: Callable[..., T], rows: Rows | Iterable[Sequence[Any]]) -> list[T]:
     """Return one `kind` per row."""
-    return [load(kind, row) for row in rows]
+    return rows.all(kind) if isinstance(rows, Rows) else [load(kind, row) for row in rows]
 
 
 def insert_all(connection: AnyConnection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
