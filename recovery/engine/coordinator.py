@@ -193,6 +193,16 @@ class Coordinator:
         withdrawn = self._withdraw(recovery, current, now)
         return withdrawn or moves.send(recovery, current, now + resend_after(self._fleet()))
 
+    def again(self, left: Recovery) -> moves.Move:
+        """Return what would be done now about a recovery that was left alone; nothing is written, and no lock is taken.
+
+        Raises `StoreUnavailable` when the facts cannot be had.
+        """
+        now = self._clock()
+        anew = replace(left, state=RecoveryState.PENDING, outcome=None, due_at=now, finished_at=None, quiet_until=None)
+        facts = self._gather(anew, now)
+        return moves.follow(facts, judge(facts), now)
+
     def objects(self, recovery: Recovery) -> bool:
         """Say whether a guard objects by now to an attempt that was decided on a while ago and that nobody has begun.
 

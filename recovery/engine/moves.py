@@ -157,7 +157,7 @@ def _leave(facts: Facts, verdict: Verdict) -> Move:
     """Close without acting, because a guard objects."""
     soonest = facts.now + timedelta(seconds=facts.fleet.platform.retry_failed_after)
     quiet = max(verdict.until or soonest, soonest)  # what it names may be over by the time it is looked at
-    after = replace(facts.recovery, quiet_until=quiet if verdict.quiet else None)
+    after = replace(facts.recovery, quiet_until=quiet if verdict.quiet else verdict.over)
     closed = close(after, verdict.state, None, verdict.reason, facts.now)
     return replace(closed, events=(*_told(facts, verdict), *closed.events))
 

@@ -37,7 +37,8 @@ class Recovery:
     reason: str = ""
     """Why it is in this state, in one sentence."""
     quiet_until: datetime | None = None
-    """Once closed: equal failures before this moment merge into it instead of opening another one."""
+    """Once closed: equal failures before this moment merge into it instead of opening another one. Of one that was closed because
+    the failure was over, it lies in the past: failures that happened before it, and are reported late, merge."""
     held_by: str = ""
     """The guard that makes it wait, while it waits."""
     cancel_requested: bool = False

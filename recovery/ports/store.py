@@ -81,6 +81,20 @@ class RecoveryStore(Protocol):
         """
         ...
 
+    def quiet_ending(self, now: datetime, until: datetime, limit: int) -> list[Recovery]:
+        """Return automatic recoveries that were closed before any attempt and end being quiet after `now` and by `until`.
+
+        Suppressed and failed ones only; the first to end first, at most `limit`.
+        """
+        ...
+
+    def prolong(self, left: Recovery, until: datetime, decisions: Sequence[Decision]) -> bool:
+        """Let the quiet of a closed recovery end at `until`, and count up the decisions that it rests on; nothing else of it changes.
+
+        False, and nothing written, if its quiet has another end by now than in `left`.
+        """
+        ...
+
     def together(self) -> AbstractContextManager[object]:
         """Read within the block what belongs together: what this thread asks there costs one transaction, not one each.
 

@@ -290,7 +290,7 @@ def test_a_request_by_hand_joins_a_recovery_that_is_at_work_and_a_dry_run_ends_n
     dry = world.desk.trigger("web", "restart", dry_run=True)
 
     assert (joined.intake, joined.recovery.id) == (Intake.MERGED, at_work)
-    assert (dry.intake, dry.recovery.id, world.recovery(held).state) == (Intake.MERGED, held, RecoveryState.PENDING)
+    assert (dry.recovery.dry_run, dry.recovery.state, world.recovery(held).state) == (True, RecoveryState.SUPPRESSED, RecoveryState.PENDING)
 
 
 def test_a_dry_run_by_hand_says_what_it_would_do_while_all_is_paused() -> None:
