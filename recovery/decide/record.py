@@ -3,12 +3,13 @@
 from dataclasses import fields, replace
 from typing import Any, get_type_hints
 
-from pydantic import TypeAdapter
+from pydantic import JsonValue, TypeAdapter
 
 from recovery.config.fleet import Fleet
 from recovery.decide.facts import Facts
 from recovery.decide.judgement import Judgement
-from recovery.models import Basis, Decision, JsonObject, Recovery, Status
+from recovery.detect.flapping import change_rate, is_flapping
+from recovery.models import Basis, Decision, JsonObject, Recovery, ServiceState, Status
 
 GIVEN = frozenset({"fleet", "service", "installed", "own_locks"})
 """Not recorded: the configuration has a version, and a replay brings its own; no guard looks at a recovery's own locks."""
@@ -17,20 +18,24 @@ BLANK: dict[str, JsonObject] = {
     "recovery": {"message": ""},
     "failure": {"message": "", "stack": None, "details": {}, "labels": {}},
 }
-"""Not recorded either, and what stands for it: free text of reports. No guard looks at it, and it may hold secrets."""
+"""What stands for free text of reports: no guard looks at it, and it may hold secrets."""
+
+THRESHOLDS = "flap_thresholds"
+"""Key of what told flapping from settled when the facts were recorded: the high rate and the low one."""
 
 _TYPES = get_type_hints(Facts)
 _ADAPTERS: dict[str, TypeAdapter[Any]] = {one.name: TypeAdapter(_TYPES[one.name]) for one in fields(Facts) if one.name not in GIVEN}
 _ALL: TypeAdapter[Facts] = TypeAdapter(Facts)
-_LEFT_OUT: Any = dict.fromkeys(GIVEN, True) | {name: set(blank) for name, blank in BLANK.items()}
 
 
 def basis_of(facts: Facts, judgement: Judgement) -> Basis:
     """Return what is kept of a decision."""
-    kept: dict[str, Any] = _ALL.dump_python(facts, mode="json", exclude=_LEFT_OUT)
+    kept: dict[str, Any] = _ALL.dump_python(facts, mode="json", exclude=set(GIVEN))
     for name, blank in BLANK.items():
         if kept[name] is not None:
             kept[name] |= blank
+    platform = facts.fleet.platform
+    kept[THRESHOLDS] = [platform.flap_high, platform.flap_low]
     return Basis(
         recovery_id=facts.recovery.id,
         service=facts.service.name,
@@ -55,15 +60,35 @@ def facts_of(basis: Basis, fleet: Fleet, installed: frozenset[str]) -> Facts:
     """Return the facts of a recorded decision under `fleet`, in which its service must be declared.
 
     What depends on what is as `fleet` says. Under another configuration than the recorded one, a cooldown lock that a recorded
-    attempt had taken is left out: it was taken for as long as the other one said, and the attempt itself is judged by `fleet`.
+    attempt had taken is left out: it was taken for as long as the other one said, and the attempt itself is judged by `fleet`. Whether
+    the service flaps is said anew by the looks that were recorded; whether the platform was blind stays as it was.
 
     Raises pydantic's `ValidationError` for what another version recorded in another shape.
     """
     known = {name: adapter.validate_python(basis.facts[name]) for name, adapter in _ADAPTERS.items() if name in basis.facts}
     facts = Facts(fleet=fleet, service=fleet.services[basis.service], installed=installed, **known)
     seen = {name: facts.dependencies.get(name, Status.UNKNOWN) for name in fleet.roots(basis.service)}
-    ran = {attempt.strategy for attempt in facts.past} if fleet.version != basis.config_version else frozenset()
-    return replace(facts, dependencies=seen, locks={name: left for name, left in facts.locks.items() if name not in ran})
+    facts = replace(facts, dependencies=seen)
+    if fleet.version == basis.config_version:
+        return facts
+    ran = {attempt.strategy for attempt in facts.past}
+    locks = {name: left for name, left in facts.locks.items() if name not in ran}
+    return replace(facts, locks=locks, state=_reflected(facts.state, fleet, basis.facts.get(THRESHOLDS)))
+
+
+def _reflected(state: ServiceState | None, fleet: Fleet, thresholds: JsonValue) -> ServiceState | None:
+    """Return what the recorded looks say of a service under the thresholds of `fleet`.
+
+    Between the two thresholds it depends on what came before, which is not recorded: there it counts as it was recorded, or as settled
+    if the high one was raised since.
+    """
+    if state is None:
+        return None
+    platform = fleet.platform
+    raised = isinstance(thresholds, list) and isinstance(thresholds[0], int | float) and platform.flap_high > thresholds[0]
+    rate = change_rate(state.recent) if state.recent else state.change_rate
+    flaps = is_flapping(rate, before=state.flapping and not raised, high=platform.flap_high, low=platform.flap_low)
+    return replace(state, change_rate=rate, flapping=flaps)
 
 
 def recovery_of(basis: Basis) -> Recovery:
