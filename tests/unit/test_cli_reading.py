@@ -121,8 +121,8 @@ def test_show_says_each_left_out_reason_once_and_what_the_verification_saw(run: 
     text = output(run("show", row.id))
 
     assert text.count("degrade: not declared") == 1
-    assert "verify failed: not healthy after 7.5 s: http: refused" in text
-    assert "verify done, 7.5 s" in text
+    assert "verify by checks failed: not healthy after 7.5 s: http: refused" in text
+    assert "verify by checks done, 7.5 s" in text
 
 
 def test_a_restore_is_called_so(run: Run, store: SqlStore) -> None:

@@ -1,12 +1,17 @@
 """Celery's questions about a recovery are answered from the recovery's own row."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from celery import Celery, states
 from celery.result import AsyncResult
 
+from recovery.errors import ServiceNotFound
 from recovery.models import Action, Attempt, AttemptState, Category, Kind, Outcome, Plan, Recovery, RecoveryState, Severity
 from recovery.ports import Store
 from recovery.store.engine import open_engine
@@ -14,6 +19,7 @@ from recovery.store.migrate import migrate
 from recovery.store.sql import SqlStore
 from workers.results import RecoveryBackend, meta_of
 
+ROOT = Path(__file__).parents[2]
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 OPEN = Recovery(
     id="5f0c6a0e-1111-4222-8333-444455556666",
@@ -110,6 +116,30 @@ def test_results_of_ordinary_tasks_are_kept_as_ever(app: Celery, store: Store) -
     app.backend.store_result("some-task", {"answer": 42}, states.SUCCESS)
 
     assert AsyncResult("some-task", app=app).get(timeout=60) == {"answer": 42}
+
+
+def test_the_refusal_of_a_request_is_one_sentence_for_who_asks_celery_for_its_result(app: Celery, store: Store, sqlite_url: str) -> None:
+    refused, broken = ServiceNotFound("no service 'shpo' is declared, did you mean 'shop'?"), KeyError("a mistake of ours")
+    app.backend.mark_as_failure("refused", refused)
+    app.backend.mark_as_failure("broken", broken)
+
+    told, shown = (ask_celery(sqlite_url, task_id) for task_id in ("refused", "broken"))
+
+    assert (told.returncode, told.stdout, told.stderr) == (1, "", f"Error: {refused.message}\n")
+    assert shown.returncode == 1
+    assert "Traceback" in shown.stderr
+
+
+def ask_celery(database: str, task_id: str) -> subprocess.CompletedProcess[str]:
+    """Run `celery -A workers result`."""
+    return subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "workers", "result", task_id],
+        env={**os.environ, "RECOVERY_DATABASE_URL": database, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 def test_one_engine_serves_all_questions(app: Celery, store: Store) -> None:
