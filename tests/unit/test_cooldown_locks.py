@@ -111,6 +111,16 @@ def test_a_recovery_that_was_interrupted_and_is_no_longer_needed_frees_its_lock(
     assert not is_locked(world)
 
 
+def test_a_recovery_that_was_interrupted_and_is_cancelled_frees_its_lock(world: World) -> None:
+    recovery_id = world.report()
+    interrupt(world, recovery_id)
+    world.desk.cancel(recovery_id)
+
+    world.advance(recovery_id)
+
+    assert not is_locked(world)
+
+
 def test_looking_at_a_lock_of_others_never_takes_it(world: World) -> None:
     world.cooldowns.acquire("web", "restart", "somebody", 30)
     recovery_id = world.report()
