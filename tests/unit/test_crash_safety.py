@@ -7,10 +7,12 @@ from unittest.mock import patch
 
 import pytest
 
+from recovery.config.fleet import PlatformDeclaration
 from recovery.engine.renewal import insist
 from recovery.errors import LeaseLost, StoreUnavailable
 from recovery.models import AttemptState, Outcome, RecoveryState, Status, StepState
 from recovery.ports import Execute, Wait
+from tests.support import eventually
 from tests.world import World
 
 
@@ -343,3 +345,19 @@ def test_a_worker_that_lost_the_store_and_wakes_up_late_takes_nothing_from_its_s
     world.settle()
 
     assert world.store.holds(successor)
+
+
+def test_a_worker_renews_its_lease_while_a_step_runs() -> None:
+    assert PlatformDeclaration().lease == 10
+    world = World("restart", platform={"lease": 1})
+    directive = world.advance(world.report())
+
+    def take_long() -> None:
+        world.later(30)
+        eventually(lambda: world.store.lease_of("web").until == world.now + timedelta(seconds=1))  # type: ignore[union-attr]
+
+    world.strategies["restart"].during["one"] = take_long
+    ended = world.execute(directive)
+
+    assert ended
+    assert (ended.outcome, ended.runs) == (Outcome.RESOLVED, 1)
