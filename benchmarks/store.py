@@ -81,6 +81,7 @@ class _Story:
             Attempt(self.recovery.id, number, state=AttemptState.QUEUED, created_at=self.at, **made)  # type: ignore[arg-type]
             for number in (1, 2, 3)
         ]
+        self.moves = [replace(self.recovery, state=RecoveryState.IN_PROGRESS, attempt=number, due_at=self.at) for number in (1, 2, 3)]
         self.steps = [
             Step(self.recovery.id, number, place, f"step-{place}", StepState.FINISHED, 1, self.at, self.at, {"pid": 1}, {"pid": 2})
             for number, place in ((1, 0), (1, 1), (2, 0), (3, 0), (3, 1))
@@ -95,8 +96,7 @@ class _Story:
     def write(self, store: Store, lease: Lease) -> None:
         """Write it as the engine does, nine transactions."""
         current = store.open_recovery(self.recovery, None, (), ()).recovery
-        for attempt in self.attempts:
-            after = replace(current, state=RecoveryState.IN_PROGRESS, attempt=attempt.number, due_at=self.at)
+        for attempt, after in zip(self.attempts, self.moves, strict=True):
             stored = store.transition(current, after, attempt=attempt)
             assert stored is not None
             current = stored

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from pydantic import JsonValue
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 from sqlalchemy import JSON as SQL_JSON
 from sqlalchemy import DateTime, Dialect, String, Text
 from sqlalchemy.dialects.postgresql import JSONB
@@ -143,6 +143,18 @@ class Json(TypeDecorator[JsonObject]):
         """Choose `jsonb` where there is one."""
         return dialect.type_descriptor(JSONB() if dialect.name == "postgresql" else SQL_JSON())
 
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any] | None:
+        """Write text without SQLAlchemy's steps in between where the database keeps text."""
+        return dump_json if dialect.name == "sqlite" else super().bind_processor(dialect)
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        """Read that text the same way."""
+        return _json_in if dialect.name == "sqlite" else super().result_processor(dialect, coltype)
+
+
+def _json_in(text: str | None) -> Any:
+    return None if text is None else from_json(text)
+
 
 class PlanJson(TypeDecorator[Plan]):
     """A plan as JSON. Recoveries share few plans, so texts that were read or written before are not parsed or dumped again."""
@@ -154,6 +166,10 @@ class PlanJson(TypeDecorator[Plan]):
         """Choose `jsonb` where there is one, else text, which can be remembered."""
         return dialect.type_descriptor(JSONB() if dialect.name == "postgresql" else Text())
 
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        """Look texts up without SQLAlchemy's steps in between."""
+        return _plan_in if dialect.name == "sqlite" else super().result_processor(dialect, coltype)
+
     def process_bind_param(self, value: Plan | None, dialect: Dialect) -> Any:
         """Dump the plan."""
         if value is None:
@@ -162,9 +178,7 @@ class PlanJson(TypeDecorator[Plan]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Plan | None:
         """Validate it back."""
-        if value is None:
-            return None
-        return Plan.model_validate(value) if dialect.name == "postgresql" else _plan_in(value)
+        return _plan_in(value) if dialect.name == "sqlite" or value is None else Plan.model_validate(value)
 
 
 @lru_cache(PLANS_REMEMBERED)
@@ -173,8 +187,8 @@ def _plan_text(plan: Plan) -> str:
 
 
 @lru_cache(PLANS_REMEMBERED)
-def _plan_in(text: str) -> Plan:
-    return Plan.model_validate_json(text)
+def _plan_in(text: str | None) -> Plan | None:
+    return None if text is None else Plan.model_validate_json(text)
 
 
 def storable(text: str) -> str:

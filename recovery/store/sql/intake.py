@@ -53,7 +53,6 @@ _BUSY = select(recoveries.c.service, recoveries.c.fingerprint, recoveries.c.stat
 )
 _OWNER = select(*_ROW).join(failures, failures.c.recovery_id == recoveries.c.id).where(failures.c.failure_id == bindparam("of"))
 _FAILURE = tuple(failures.c["failure_id" if name == "id" else name] for name in Failure.model_fields)
-_NAMES = tuple(Failure.model_fields)
 _LATEST_FAILURE = select(*_FAILURE).where(failures.c.recovery_id == bindparam("of")).order_by(failures.c.id.desc()).limit(1)
 
 
@@ -208,8 +207,7 @@ class SqlIntake(Room):
 
 
 def _failure(*values: Any) -> Failure:
-    """Return the failure in a row of `_FAILURE`; it was validated before it came in."""
-    return Failure.model_construct(set(_NAMES), **dict(zip(_NAMES, values, strict=True)))
+    return Failure.model_validate(dict(zip(Failure.model_fields, values, strict=True)))
 
 
 def failure_of(row: Any) -> Failure:

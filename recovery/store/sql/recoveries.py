@@ -118,7 +118,7 @@ class SqlRecoveries(Room):
     @staticmethod
     def _set(connection: DirectConnection, old: dict[str, Any], result: Recovery, now: datetime | None) -> None:
         """Write what changed: the plan is large and never does."""
-        news = {name: value for name, value in values_of(result).items() if value != old[name]}
+        news = {name: value for name, value in values_of(result).items() if value is not old[name] and value != old[name]}
         if now:
             news["touched_at"] = now
         if "finished_at" in news:
