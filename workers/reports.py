@@ -45,12 +45,12 @@ BACK_OFF = (0.2, 5.0)
 Entry = tuple[bytes, dict[bytes, bytes] | None]
 Answer = Accepted | RecoveryError
 
-_between_batches = threading.Lock()
+between_batches = threading.Lock()
 os.register_at_fork(
     # a pool child forked in the middle of a transaction would inherit SQLite's locks held for ever
-    before=_between_batches.acquire,
-    after_in_parent=_between_batches.release,
-    after_in_child=_between_batches.release,
+    before=between_batches.acquire,
+    after_in_parent=between_batches.release,
+    after_in_child=between_batches.release,
 )
 
 
@@ -133,7 +133,7 @@ class Drain:
         done: list[bytes] = []
         answers: list[Answer] = []
         try:
-            with _between_batches:
+            with between_batches:
                 self._take_in(entries, done, answers)
         finally:
             self._acknowledge(done)

@@ -77,6 +77,14 @@ class Desk:
             raise answer
         return answer
 
+    def understands(self, payload: Mapping[str, object]) -> bool:
+        """Say whether a report would be taken in; nothing is noted."""
+        try:
+            self._read(payload)
+        except (FailureInvalid, ServiceNotFound):
+            return False
+        return True
+
     def report_many(self, payloads: Sequence[Mapping[str, object]], actor: str = "report") -> list[Accepted | RecoveryError]:
         """Take a batch of reports in, in one transaction; return what became of each, in their order.
 
