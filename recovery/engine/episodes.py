@@ -12,10 +12,10 @@ from recovery.engine.moves import Move
 from recovery.models import Recovery, ServiceState, Status
 from recovery.ports import Store
 
-AHEAD = timedelta(seconds=5)
-"""How long before the end of a quiet it is looked at again: a few ticks may be lost."""
-AT_ONCE = 50
-"""Of them per tick; the others open a recovery with their next report."""
+AHEAD, EARLIEST = 0.5, 60.0
+"""Part of `retry_failed_after` that is left when a quiet is looked at again, and the most seconds: a crowd takes its time."""
+LOOKED_AT, AT_ONCE = 500, 50
+"""How many are looked at per tick, the first to end first, and how many of them are judged."""
 SICK = frozenset({Status.UNHEALTHY, Status.DEGRADED})
 QUESTION = "approval"
 """The guard whose question was not answered: it is asked again."""
@@ -35,13 +35,12 @@ def let_lie(store: Store, coordinator: Coordinator, fleet: Fleet, now: datetime)
         fleet: the configuration in force.
         now: the time.
     """
-    left = store.quiet_ending(now, now + AHEAD, AT_ONCE)
+    pause = fleet.platform.retry_failed_after
+    left = store.quiet_ending(now, now + timedelta(seconds=min(AHEAD * pause, EARLIEST)), LOOKED_AT)
     states = store.service_states() if left else {}
-    for row in left:
-        if row.config_version != fleet.version or row.service not in fleet.services:
-            continue
-        if not _lasts(row, states.get(row.service), now - timedelta(seconds=fleet.platform.retry_failed_after)):
-            continue
+    known = [row for row in left if row.config_version == fleet.version and row.service in fleet.services]
+    lasting = [row for row in known if _lasts(row, states.get(row.service), now - timedelta(seconds=pause))]
+    for row in lasting[:AT_ONCE]:
         move = coordinator.again(row)
         if _is_alike(row, move) and move.after.quiet_until is not None:
             store.prolong(row, move.after.quiet_until, move.decisions)

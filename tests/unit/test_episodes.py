@@ -93,6 +93,21 @@ def test_what_reached_its_cap_is_one_recovery_more_until_the_cap_does_not_hold_i
     assert [row.state for row in everything(world)][:3] == [*before, RecoveryState.SUCCEEDED]
 
 
+def test_a_crowd_that_is_left_alone_is_one_recovery_each() -> None:
+    world = World("restart", platform={"retry_failed_after": PAUSE}, autonomy="observe")
+    names = [f"service-{number}" for number in range(300)]
+    world.declare(*names)
+    for name in names:
+        world.see(name, Status.UNHEALTHY, since=1)
+        world.run(world.report(service=name))
+
+    for _ in range(3 * PAUSE):
+        world.later(1)
+        world.reaper.tick()
+
+    assert len(world.store.busy(world.now)) == len(names), "no report of them would open another one"
+
+
 def test_a_question_that_nobody_answered_is_asked_again() -> None:
     world = World("restart", platform={"retry_failed_after": PAUSE, "approval_timeout": 30}, autonomy="approve")
     sicken(world, 3 * PAUSE)
