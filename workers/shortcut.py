@@ -24,6 +24,8 @@ from workers.reports import between_batches
 from workers.wiring import platform
 
 logger = get_logger(__name__)
+traced = get_logger("celery.app.trace")
+"""Where the pool tells of each task, too."""
 
 BATCH = 100
 """Reports that are written together at most."""
@@ -127,6 +129,7 @@ class Shortcut:
             try:
                 for request, said in answers:
                     request.on_success((False, said, seconds))
+                    traced.info("Task %s[%s] succeeded in %ss: %s", request.name, request.id, seconds, said)
             finally:
                 ended.set()
 

@@ -52,7 +52,7 @@ class Request:
     """What a worker makes of a message."""
 
     def __init__(self, name: str, kwargs: Mapping[str, object], **more: Any) -> None:
-        self.id = name
+        self.id, self.name = name, "recovery.report_failure"
         self.kwargs = dict(kwargs)
         self._payload = (more.pop("args", ()), self.kwargs, more.pop("embed", {"callbacks": None, "chord": None}))
         self.time_limits = more.pop("time_limits", (None, None))
