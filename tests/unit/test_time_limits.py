@@ -74,7 +74,7 @@ def is_unlocked(database: Path) -> bool:
     return True
 
 
-def test_a_call_of_the_store_is_not_interrupted_in_the_middle(tmp_path: Path) -> None:
+def test_a_call_of_the_store_is_not_interrupted_in_the_middle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An interruption between SQLite's BEGIN and the end of the transaction would lock everybody else out."""
     url = f"sqlite:///{tmp_path / 'history.db'}"
     migrate(url)
@@ -85,10 +85,12 @@ def test_a_call_of_the_store_is_not_interrupted_in_the_middle(tmp_path: Path) ->
         while True:
             with undisturbed():
                 store.request_cancel(opened.id, "again", T0)
-            time.sleep(0.0002)
+            time.sleep(0.0001)
 
-    for number in range(30):
-        with patch("recovery.engine.limits.REPEAT", 0.005), pytest.raises(StepFailed) as held, within(0.03 + number / 10_000, "guard"):
+    monkeypatch.setattr("recovery.engine.limits.REPEAT", 0.005)
+    monkeypatch.setattr("recovery.engine.limits.SOONEST", 0.005)
+    for number in range(200):
+        with pytest.raises(StepFailed) as held, within(0.005 + number / 100_000, "guard"):
             write_on()
         assert is_unlocked(tmp_path / "history.db"), held  # `held` keeps what leaked alive
 
