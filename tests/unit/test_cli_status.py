@@ -95,6 +95,15 @@ def test_status_names_the_parts_in_trouble_where_workers_live_and_nobody_is_look
     assert "worker:recover@host" not in text
 
 
+def test_status_tells_for_an_hour_how_many_sweeps_a_pause_cost(run: Run, store: SqlStore) -> None:
+    seen(store, "shop", Status.HEALTHY)
+    now = utcnow()
+    store.pulse("tick", now, {"pause": {"until": now.isoformat(), "seconds": 90.0, "sweeps": 18}})
+
+    assert f"Missed: no tick came for 90 s until {now:%H:%M:%S} UTC; sweeps missed meanwhile: 18" in run("status").stdout
+    assert data(run("status", "--json"))["platform"]["missed"].startswith("no tick came for 90 s")
+
+
 @pytest.mark.parametrize(
     ("state", "reason", "told"),
     [
