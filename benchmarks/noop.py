@@ -13,9 +13,10 @@ from redis import Redis
 from recovery.settings import Settings
 from recovery.store.connect import connect
 from workers.locate import beside
+from workers.platform.children import INTAKE_AHEAD
 
 QUEUE = "noop"
-SAME = ("-c", "2", "-E", "--prefetch-multiplier", "1", "--without-gossip", "--without-mingle")
+SAME = ("-c", "2", "-E", "--prefetch-multiplier", str(INTAKE_AHEAD), "--without-gossip", "--without-mingle")
 WORKER = ("-m", "celery", "-A", "benchmarks.noop", "--quiet", "worker", "-n", "noop@%h", "-Q", QUEUE, *SAME)
 """What starts it, after `python`: with the options of the intake."""
 RAN = "benchmark:noop"

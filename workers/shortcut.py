@@ -6,6 +6,7 @@ a message is acknowledged after everything is written; if this process dies befo
 """
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -33,6 +34,9 @@ CLOSED_FOR = 5.0
 """Seconds for which all reports go to the pool after a batch could not be taken in."""
 PATIENCE = 5.0
 """Seconds to wait for the consumer's thread."""
+SWITCH = 0.0005
+"""Seconds after which one thread makes way for another: by Python's default of 0.005 the consumer would wait so long at each answer
+of its broker while reports are written."""
 
 Waiting = tuple[Any, JsonObject]
 """Celery's request, and the report in it."""
@@ -76,6 +80,7 @@ class Shortcut:
             self._to_pool(request)
             return
         if self._thread is None:
+            sys.setswitchinterval(SWITCH)
             self._thread = threading.Thread(target=self._work, name="shortcut", daemon=True)
             self._thread.start()
         request.on_accepted(os.getpid(), time.monotonic())

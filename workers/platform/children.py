@@ -33,6 +33,10 @@ REMEDIES_AT_REST, REMEDIES = 2, 3
 """Processes for remedies: the worker keeps the first, and adds up to the second (`recovery up --remedies`) while they are all busy,
 so that two slow remedies of one queue do not hold up another's. All three and their parent take less than 400 MB."""
 
+INTAKE_AHEAD = 8
+"""Messages per process that the intake takes on before the first is done: so many reports are written together at least. Nothing it
+does takes long, so nothing waits long behind another; where remedies run, one waits for its turn in the queue."""
+
 KILL_TIMEOUT = 5.0
 """Seconds in which the kernel must have ended a killed process group."""
 
@@ -69,16 +73,16 @@ def commands(settings: Settings, app: str, flower_address: tuple[str, int], reme
             ready=ready or (lambda pid: _wrote(ready_file, pid)),
         )
 
-    def worker(name: str, queues: tuple[str, ...], pool: str, size: int, most: int | None = None) -> Command:
+    def worker(name: str, queues: tuple[str, ...], pool: str, size: int, most: int | None = None, ahead: int = 1) -> Command:
         grows = ("--autoscale", f"{most},{size}") if most else ()
         node = ("worker", "-n", f"{name}@%h", "-Q", ",".join(queues), "-P", pool, "-c", str(size), *grows)
-        return part(name, CELERY, app, *node, "-E", "--prefetch-multiplier", "1", "--without-gossip", "--without-mingle")
+        return part(name, CELERY, app, *node, "-E", "--prefetch-multiplier", str(ahead), "--without-gossip", "--without-mingle")
 
     host, port = flower_address
     holder = f"{socket.gethostname()}:{settings.home}"
     flower = ("celery", "-A", app, "--quiet", "flower")
     return [
-        worker("intake", INTAKE_QUEUES, "prefork", 2),
+        worker("intake", INTAKE_QUEUES, "prefork", 2, ahead=INTAKE_AHEAD),
         worker("recover", STRATEGY_QUEUES, "prefork", min(REMEDIES_AT_REST, remedies), remedies),
         worker("health", ("health",), "threads", 8),
         part("beat", CELERY, app, "beat", "--schedule", str(run / "beat-schedule"), RECOVERY_BEAT_HOLDER=holder),
