@@ -28,6 +28,7 @@ from recovery.watch.sight import blindness
 
 LOOK_BACK = timedelta(days=1)
 """Attempts older than this never count against the attempt cap."""
+LOOK_BACK_SECONDS = LOOK_BACK.total_seconds()
 
 Sight = Callable[[Mapping[str, ServiceState], Fleet, datetime], str | None]
 """Says why the platform is blind, None when it sees."""
@@ -122,6 +123,8 @@ class Facts:
             and attempt.action is Action.APPLY
             and attempt.outcome in {Outcome.INEFFECTIVE, Outcome.RESOLVED, Outcome.MITIGATED}
         ]
+        if not runs:
+            return []
         helped = max((place for place, attempt in enumerate(runs) if attempt.outcome is not Outcome.INEFFECTIVE), default=-1)
         return list(reversed(runs[helped + 1 :]))
 
@@ -136,7 +139,9 @@ class Facts:
         return max((moment for moment in known if moment is not None and not ahead(moment, self.now)), default=None)
 
     def _since_stable(self, within: timedelta) -> list[Attempt]:
-        since = max(filter(None, (self.now - within, self.state.stable_since if self.state else None)))
+        since, stable = self.now - within, self.state.stable_since if self.state else None
+        if stable is not None and stable > since:
+            since = stable
         return [attempt for attempt in self.past if attempt.created_at >= since]
 
 
@@ -189,14 +194,16 @@ def _locks(cooldowns: Cooldowns, recovery: Recovery) -> tuple[dict[str, float], 
     """Return the locks of others, and which this recovery has: those are no objection to the attempt that it took them for."""
     mine = lock_holder(recovery, recovery.attempt + 1)
     left = cooldowns.remaining(recovery.service, [attempt.strategy for attempt in recovery.plan.attempts])
+    if not left:
+        return left, frozenset()
     own = frozenset(name for name in left if cooldowns.acquire(recovery.service, name, mine, 0))
     return {name: seconds for name, seconds in left.items() if name not in own}, own
 
 
 def _horizon(fleet: Fleet, service: ServiceDeclaration, recovery: Recovery, now: datetime) -> datetime:
     """Return how far back attempts matter to any guard."""
-    cooldowns = (fleet.cooldown(service.name, attempt.strategy) for attempt in recovery.plan.attempts)
-    seconds = max(LOOK_BACK.total_seconds(), fleet.platform.ineffective_memory, *cooldowns)
+    cooldowns = [fleet.cooldown(service.name, attempt.strategy) for attempt in recovery.plan.attempts]
+    seconds = max(LOOK_BACK_SECONDS, fleet.platform.ineffective_memory, *cooldowns)
     return min(now - timedelta(seconds=seconds), recovery.created_at)
 
 

@@ -8,6 +8,7 @@ from pydantic import JsonValue, TypeAdapter
 from recovery.config.fleet import Fleet
 from recovery.decide.facts import Facts
 from recovery.decide.judgement import Judgement
+from recovery.decide.plain import plain
 from recovery.detect.flapping import change_rate, is_flapping
 from recovery.models import Basis, Decision, JsonObject, Recovery, ServiceState, Status
 
@@ -25,17 +26,25 @@ THRESHOLDS = "flap_thresholds"
 
 _TYPES = get_type_hints(Facts)
 _ADAPTERS: dict[str, TypeAdapter[Any]] = {one.name: TypeAdapter(_TYPES[one.name]) for one in fields(Facts) if one.name not in GIVEN}
-_ALL: TypeAdapter[Facts] = TypeAdapter(Facts)
 
 
 def basis_of(facts: Facts, judgement: Judgement) -> Basis:
     """Return what is kept of a decision."""
-    kept: dict[str, Any] = _ALL.dump_python(facts, mode="json", exclude=set(GIVEN))
-    for name, blank in BLANK.items():
-        if kept[name] is not None:
-            kept[name] |= blank
-    platform = facts.fleet.platform
-    kept[THRESHOLDS] = [platform.flap_high, platform.flap_low]
+    platform, failure, state, approval = facts.fleet.platform, facts.failure, facts.state, facts.approval
+    kept: JsonObject = {
+        "now": facts.now.isoformat(),
+        "recovery": plain(facts.recovery, BLANK["recovery"]),
+        "failure": plain(failure, BLANK["failure"]) if failure else None,
+        "state": plain(state) if state else None,
+        "dependencies": {name: str(status) for name, status in facts.dependencies.items()},
+        "past": [plain(attempt) for attempt in facts.past],
+        "locks": dict(facts.locks),
+        "silences": [plain(silence) for silence in facts.silences],
+        "blind": facts.blind,
+        "load": plain(facts.load),
+        "approval": plain(approval) if approval else None,
+        THRESHOLDS: [platform.flap_high, platform.flap_low],
+    }
     return Basis(
         recovery_id=facts.recovery.id,
         service=facts.service.name,

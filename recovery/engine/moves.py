@@ -38,6 +38,7 @@ from recovery.models import (
     Recovery,
     RecoveryState,
 )
+from recovery.models.frozen import altered
 from recovery.ports import Directive, Done, Execute, Wait
 
 RENEW_BEFORE_END = 0.1
@@ -114,7 +115,7 @@ def _begin(facts: Facts, judgement: Judgement, planned: PlannedAttempt, again_at
         kind=recovery.kind,
         fingerprint=recovery.fingerprint,
     )
-    after = replace(
+    after = altered(
         recovery,
         state=RecoveryState.IN_PROGRESS,
         attempt=number,

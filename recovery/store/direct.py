@@ -19,6 +19,9 @@ from recovery.store.prepared import Prepared, prepare
 
 T = TypeVar("T")
 
+NOTHING: Mapping[str, Any] = {}
+"""The values of a statement that takes none."""
+
 _prepared: dict[str, dict[tuple[Any, ...], Prepared]] = {}
 """By dialect, then by a statement's identity and the names of its values: an `UPDATE` sets what it is given."""
 
@@ -90,14 +93,15 @@ class DirectConnection:
 
     def execute(self, statement: Any, values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None) -> Rows:
         """Run a statement, with many sets of values if a sequence is given; raises SQLAlchemy's errors."""
-        sets: Any = (values,) if isinstance(values, dict) else ({},) if values is None else values
-        prepared = self._known.get((id(statement), *sets[0])) or self._prepare(statement, sets[0])
+        sets: Any = values or NOTHING
+        one = sets if isinstance(sets, dict) else sets[0]
+        prepared = self._known.get((id(statement), *one)) or self._prepare(statement, one)
         try:
-            if len(sets) > 1:
-                cursor = self._driver.cursor()
-                cursor.executemany(prepared.text, [prepared.bind(one) for one in sets])
+            if one is sets or len(sets) == 1:
+                cursor = self._driver.execute(prepared.text, prepared.bind(one))
             else:
-                cursor = self._driver.execute(prepared.text, prepared.bind(sets[0]))
+                cursor = self._driver.cursor()
+                cursor.executemany(prepared.text, list(map(prepared.bind, sets)))
             return Rows(prepared, cursor.fetchall() if prepared.row else [], cursor.rowcount)
         except self.dialect.loaded_dbapi.Error as error:
             raise named(self.dialect, error, prepared.text) from error

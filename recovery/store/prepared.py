@@ -6,10 +6,12 @@ needs to convert it.
 
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from sqlalchemy import Dialect, Float, Insert
+
+from recovery.models.frozen import is_plain, maker
 
 Convert = Callable[[Any], Any]
 Load = Callable[[Sequence[Any]], Any]
@@ -35,7 +37,7 @@ class Prepared:
         """Return the function that makes a `kind` of a row, or a named tuple."""
         load = self.loads.get(kind)
         if load is None:
-            load = self.loads[kind] = _loader(kind or self.row, self.reads, self.width)
+            load = self.loads[kind] = _loader(_making(kind, self.width) if kind else self.row, self.reads, self.width)
         return load
 
     def first_of(self, row: Sequence[Any]) -> Any:
@@ -92,6 +94,11 @@ def _loader(make: Any, reads: Mapping[int, Convert], width: int) -> Load:
         f"None if (value := row[{place}]) is None else read{place}(value)" if place in reads else f"row[{place}]" for place in range(width)
     ]
     return _written(f"lambda row: make({', '.join(parts)})", scope)
+
+
+def _making(kind: Callable[..., Any], width: int) -> Callable[..., Any]:
+    """Return what makes a `kind` of so many columns."""
+    return maker(kind) if isinstance(kind, type) and is_plain(kind) and len(fields(kind)) == width else kind
 
 
 def _written(source: str, scope: dict[str, Any]) -> Convert:

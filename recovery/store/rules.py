@@ -25,6 +25,7 @@ from recovery.models import (
     Severity,
     Silence,
 )
+from recovery.models.frozen import altered
 
 OPEN_GUARD = "one_open_recovery"
 QUIET_GUARD = "quiet_period"
@@ -178,7 +179,7 @@ def stored(row: Recovery | Restless, before: Recovery, after: Recovery) -> Recov
     The reason of a cancellation that came in between stays, for the transition that obeys it.
     """
     cancelled_meanwhile = row.cancel_requested and not before.cancel_requested and after.state.is_open
-    return replace(
+    return altered(
         after,
         reason=row.reason if cancelled_meanwhile else after.reason,
         due_at=wake_up(row, before, after),

@@ -52,7 +52,9 @@ _BUSY = select(recoveries.c.service, recoveries.c.fingerprint, recoveries.c.stat
     or_(IS_OPEN, recoveries.c.quiet_until > bindparam("now"))
 )
 _OWNER = select(*_ROW).join(failures, failures.c.recovery_id == recoveries.c.id).where(failures.c.failure_id == bindparam("of"))
-_FAILURE = tuple(failures.c["failure_id" if name == "id" else name] for name in Failure.model_fields)
+_FIELDS = tuple(Failure.model_fields)
+_NOTHING_ELSE = {"__pydantic_extra__": None, "__pydantic_private__": None}
+_FAILURE = tuple(failures.c["failure_id" if name == "id" else name] for name in _FIELDS)
 _LATEST_FAILURE = select(*_FAILURE).where(failures.c.recovery_id == bindparam("of")).order_by(failures.c.id.desc()).limit(1)
 
 
@@ -207,7 +209,11 @@ class SqlIntake(Room):
 
 
 def _failure(*values: Any) -> Failure:
-    return Failure.model_validate(dict(zip(Failure.model_fields, values, strict=True)))
+    """Make it as its pickle would: it was validated when it came in."""
+    failure = Failure.__new__(Failure)
+    fields = dict(zip(_FIELDS, values, strict=True))
+    failure.__setstate__({"__dict__": fields, "__pydantic_fields_set__": set(_FIELDS), **_NOTHING_ELSE})
+    return failure
 
 
 def failure_of(row: Any) -> Failure:

@@ -14,7 +14,7 @@ from recovery.store.schema import IS_OPEN, approvals, attempts, bases, recoverie
 from recovery.store.sql.ledger import note
 from recovery.store.sql.load import URGENCY, allows
 from recovery.store.sql.mitigations import lift, put
-from recovery.store.sql.room import Room, columns_of, inserted, load_all, values_of
+from recovery.store.sql.room import Room, columns_of, differences, inserted, load_all, values_of
 
 _ROW = columns_of(Recovery, recoveries)
 _RECOVERY = select(*_ROW)
@@ -94,7 +94,7 @@ class SqlRecoveries(Room):
             if row is None or row.version != before.version:
                 return None
             result = stored(row, before, after)
-            self._set(connection, values_of(before) | values_of(row), result, now)
+            self._set(connection, result, _news(before, row, result), now)
             if attempt is not None:
                 connection.execute(self._upsert(attempts), values_of(attempt))
             if begins(before, after):
@@ -116,14 +116,24 @@ class SqlRecoveries(Room):
             return _one(connection, _CANCEL, of=recovery_id, why=reason, now=now)
 
     @staticmethod
-    def _set(connection: DirectConnection, old: dict[str, Any], result: Recovery, now: datetime | None) -> None:
-        """Write what changed: the plan is large and never does."""
-        news = {name: value for name, value in values_of(result).items() if value is not old[name] and value != old[name]}
+    def _set(connection: DirectConnection, result: Recovery, news: dict[str, Any], now: datetime | None) -> None:
         if now:
             news["touched_at"] = now
         if "finished_at" in news:
             news["recovery_seconds"] = result.recovery_seconds
         connection.execute(_SET, {"of": result.id, **news})
+
+
+def _news(before: Recovery, row: Restless, result: Recovery) -> dict[str, Any]:
+    """Return what is not in the row yet: the plan is large and always is."""
+    news = differences(before, result)
+    for name, there in values_of(row).items():
+        value = getattr(result, name)
+        if value == there:
+            news.pop(name, None)
+        else:
+            news[name] = value
+    return news
 
 
 def _one(connection: DirectConnection, query: Any, **values: Any) -> Recovery | None:

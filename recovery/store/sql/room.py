@@ -66,22 +66,33 @@ class Room:
         return Transaction(self._engine, self._begin_writing)
 
     def _reading(self) -> AbstractContextManager[DirectConnection]:
-        shared: DirectConnection | None = getattr(self._shared, "connection", None)
-        return Transaction(self._engine, self._begin_reading) if shared is None else _Joined(shared)
+        joined: _Joined | None = getattr(self._shared, "joined", None)
+        return joined or Transaction(self._engine, self._begin_reading)
 
-    @contextmanager
-    def together(self) -> Iterator[None]:
+    def together(self) -> AbstractContextManager[object]:
         """Read within the block what belongs together: in one transaction of this thread."""
-        with self._reading() as connection:
-            before = getattr(self._shared, "connection", None)
-            self._shared.connection = connection
-            try:
-                yield
-            finally:
-                self._shared.connection = before
+        return _Together(self._shared, self._reading())
 
     def _upsert(self, table: Table) -> Any:
         return upsert(self._engine.dialect.name, table)
+
+
+class _Together:
+    """Lets what a thread reads within the block use one transaction."""
+
+    __slots__ = ("_before", "_shared", "_transaction")
+
+    def __init__(self, shared: threading.local, transaction: AbstractContextManager[DirectConnection]) -> None:
+        self._shared = shared
+        self._transaction = transaction
+        self._before: _Joined | None = getattr(shared, "joined", None)
+
+    def __enter__(self) -> None:
+        self._shared.joined = _Joined(self._transaction.__enter__())
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._shared.joined = self._before
+        self._transaction.__exit__(kind, error, trace)
 
 
 class _Joined:
@@ -137,6 +148,13 @@ def values_of(item: Data) -> dict[str, Any]:
     """Return the fields of a frozen dataclass by name, as they go into its columns."""
     names, values = _fields_of(type(item))
     return dict(zip(names, values(item), strict=True))
+
+
+def differences(old: T, new: T) -> dict[str, Any]:
+    """Return the fields of `new`, a frozen dataclass, that are not as in `old`."""
+    names, values = _fields_of(type(new))  # type: ignore[arg-type]
+    pairs = zip(names, values(old), values(new), strict=True)  # type: ignore[arg-type]
+    return {name: value for name, before, value in pairs if value is not before and value != before}
 
 
 @cache
