@@ -9,7 +9,7 @@ from workers.locate import beside
 app = Celery("recovery", task_cls="workers.task:RecoveryTask", include=["workers.tasks", "workers.processes"])
 app.config_from_object(beside("celeryconfig"))
 app.steps["consumer"].update(  # by name: only a worker imports them
-    {"workers.resilience:VisibilityHeartbeat", "workers.reports:ReportDrain"}
+    {"workers.resilience:VisibilityHeartbeat", "workers.reports:ReportDrain", "workers.shortcut:ShortcutStep"}
 )
 app.steps["worker"].add("workers.pulse:WorkerPulse")
 

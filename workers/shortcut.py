@@ -3,6 +3,8 @@
 A pool process would cost each report two pipes, two switches of process and a transaction of its own. Only what is plain takes this way;
 whatever would be refused or cannot be taken in now goes to the pool, as any other task does, and is told there. As in the pool,
 a message is acknowledged after everything is written; if this process dies before, it comes again and is known by its id.
+
+A batch is two transactions, the reports and their results, and one or two messages of events, where the pool has two and three per report.
 """
 
 import os
@@ -10,10 +12,11 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from celery import Celery, Task
+from celery import Celery, Task, bootsteps
 from celery.utils.log import get_logger
 from celery.utils.saferepr import saferepr
 from celery.worker.strategy import default
@@ -30,16 +33,31 @@ traced = get_logger("celery.app.trace")
 
 BATCH = 100
 """Reports that are written together at most."""
+GATHER = 0.01
+"""Seconds that a report waits for company if it comes so soon after the last batch: writing is quicker than Celery's reading, and
+one by one costs more. A report on a quiet day does not wait."""
 CLOSED_FOR = 5.0
 """Seconds for which all reports go to the pool after a batch could not be taken in."""
 PATIENCE = 5.0
-"""Seconds to wait for the consumer's thread."""
+"""Seconds that one of the two threads waits for the other."""
+LOOK_EVERY = 0.1
+"""Seconds after which a worker that stops looks whether anything is in hand yet: what goes to the pool is nothing to wait for."""
 SWITCH = 0.0005
 """Seconds after which one thread makes way for another: by Python's default of 0.005 the consumer would wait so long at each answer
 of its broker while reports are written."""
 
 Waiting = tuple[Any, JsonObject]
 """Celery's request, and the report in it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ended:
+    """Requests whose results are written."""
+
+    answers: Sequence[tuple[Any, str]]
+    seconds: float
+    seen: threading.Event = field(default_factory=threading.Event)
+    """Set when Celery knows."""
 
 
 def strategy(task: Task, app: Celery, consumer: Any) -> Any:
@@ -49,14 +67,36 @@ def strategy(task: Task, app: Celery, consumer: Any) -> Any:
 
 
 class _Diverted:
-    """A consumer whose requests go through the shortcut."""
+    """A consumer whose requests go through the shortcut, and whose events wait for company."""
 
     def __init__(self, consumer: Any, shortcut: "Shortcut") -> None:
         self._consumer = consumer
         self.on_task_request = shortcut.take
+        self.event_dispatcher = consumer.event_dispatcher and _Patient(consumer.event_dispatcher)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._consumer, name)
+
+
+class _Patient:
+    """A dispatcher whose events leave with the next ones that are in a hurry; Celery would send them in each turn of its loop.
+
+    That tells of the end of the same requests; each event keeps its own moment.
+    """
+
+    def __init__(self, dispatcher: Any) -> None:
+        self._dispatcher = dispatcher
+
+    def send(self, kind: str, **fields: Any) -> None:
+        """Leave an event in the buffer, which is sent when it is full."""
+        hurry, self._dispatcher.on_send_buffered = self._dispatcher.on_send_buffered, None
+        try:
+            self._dispatcher.send(kind, **fields)
+        finally:
+            self._dispatcher.on_send_buffered = hurry
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._dispatcher, name)
 
 
 class Shortcut:
@@ -71,6 +111,9 @@ class Shortcut:
         self._task = task
         self._consumer = consumer
         self._waiting: SimpleQueue[Waiting] = SimpleQueue()
+        self._in_hand: set[Any] = set()
+        self._ended: SimpleQueue[Ended] = SimpleQueue()
+        self._diverted: SimpleQueue[Any] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._closed_until = 0.0
 
@@ -84,20 +127,43 @@ class Shortcut:
             self._thread = threading.Thread(target=self._work, name="shortcut", daemon=True)
             self._thread.start()
         request.on_accepted(os.getpid(), time.monotonic())
+        self._in_hand.add(request)
         self._waiting.put((request, {"id": request.id[:ID_LENGTH], **request.kwargs}))
 
+    def finish(self, seconds: float = PATIENCE) -> None:
+        """Wait until what is in hand is written, and acknowledge it at once; called by the consumer when its loop has ended."""
+        deadline = time.monotonic() + seconds
+        while self._in_hand and (left := deadline - time.monotonic()) > 0:
+            try:
+                self._end(self._ended.get(timeout=min(left, LOOK_EVERY)), at_once=True)
+            except Empty:
+                continue
+
+    def turn(self) -> None:
+        """End what is written, and give to the pool what it must deal with; called by the consumer's loop, and when that begins anew."""
+        while not self._ended.empty():
+            self._end(self._ended.get())
+        while not self._diverted.empty():
+            self._to_pool(self._diverted.get())
+
     def _to_pool(self, request: Any) -> None:
+        request.eventer = self._consumer.event_dispatcher
+        self._consumer.on_send_event_buffered()
         self._consumer.on_task_request(request)
 
     def _work(self) -> None:
+        company_until = 0.0
         while True:
             batch = [self._waiting.get()]
+            if time.monotonic() < company_until:
+                time.sleep(GATHER)
             try:
                 while len(batch) < BATCH:
                     batch.append(self._waiting.get_nowait())
             except Empty:
                 pass
             self._take_in(batch)
+            company_until = time.monotonic() + GATHER
 
     def _take_in(self, batch: Sequence[Waiting]) -> None:
         settled: set[str] = set()
@@ -109,7 +175,9 @@ class Shortcut:
             self._closed_until = time.monotonic() + CLOSED_FOR
         for request, _ in batch:
             if request.id not in settled:
-                self._consumer.hub.call_soon(self._to_pool, request)
+                self._diverted.put(request)
+                self._in_hand.discard(request)
+                self._consumer.hub.call_soon(self.turn)
 
     def _settle(self, batch: Sequence[Waiting]) -> set[str]:
         """Write the reports, start what follows, write the answers, let the consumer acknowledge; return whose messages are done."""
@@ -121,26 +189,48 @@ class Shortcut:
         proceed_all(accepted)
         answers = [(request, answer(one)) for (request, _), one in zip(batch, accepted, strict=True) if isinstance(one, Accepted)]
         with between_batches:
-            for request, said in answers:
-                self._task.backend.mark_as_done(request.id, said, request=request._context)  # noqa: SLF001 - as Celery's own tracer does
-        self._end([(request, saferepr(said)) for request, said in answers], time.monotonic() - began)
+            self._task.backend.put_successes([(request._context, said) for request, said in answers])  # noqa: SLF001 - as Celery's tracer does
+        ended = Ended(tuple((request, saferepr(said)) for request, said in answers), time.monotonic() - began)
+        self._ended.put(ended)
+        self._consumer.hub.call_soon(self.turn)
+        ended.seen.wait(PATIENCE)
+        self._consumer.hub.call_soon(ended.seen.is_set)  # turns the loop once more: it leaves acknowledgements and events for its next turn
         return {request.id for request, _ in answers}
 
-    def _end(self, answers: Sequence[tuple[Any, str]], seconds: float) -> None:
-        """Let the consumer's thread end and acknowledge the requests, and wait for it."""
-        ended = threading.Event()
+    def _end(self, ended: Ended, *, at_once: bool = False) -> None:
+        """Tell Celery that these requests succeeded; that acknowledges their messages in the loop's next turn, or here if there is none."""
+        try:
+            for request, said in ended.answers:
+                self._in_hand.discard(request)
+                if at_once and not request.acknowledged:
+                    request.message.ack_log_error(logger, request.connection_errors)
+                    request.acknowledged = True
+                request.on_success((False, said, ended.seconds))
+                traced.info("Task %s[%s] succeeded in %ss: %s", request.name, request.id, ended.seconds, said)
+        finally:
+            self._consumer.on_send_event_buffered()
+            ended.seen.set()
 
-        def end() -> None:
-            try:
-                for request, said in answers:
-                    request.on_success((False, said, seconds))
-                    traced.info("Task %s[%s] succeeded in %ss: %s", request.name, request.id, seconds, said)
-            finally:
-                ended.set()
 
-        self._consumer.hub.call_soon(end)
-        ended.wait(PATIENCE)
-        self._consumer.hub.call_soon(ended.is_set)  # turns the loop once more: `end` left the acknowledgements for its next turn
+class ShortcutStep(bootsteps.StartStopStep):
+    """Bring what is in hand to its end before a worker stops or connects anew."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def start(self, consumer: Any) -> None:
+        """Go on with what was left over when the connection was lost."""
+        if (shortcut := _of(consumer)) is not None:
+            shortcut.turn()
+
+    def stop(self, consumer: Any) -> None:
+        """Acknowledge what is written, while there is a channel to do so."""
+        if (shortcut := _of(consumer)) is not None:
+            shortcut.finish()
+
+
+def _of(consumer: Any) -> Shortcut | None:
+    found: Shortcut | None = consumer.__dict__.get("shortcut")
+    return found
 
 
 def _is_plain(request: Any) -> bool:

@@ -58,7 +58,8 @@ class Request:
         self.time_limits = more.pop("time_limits", (None, None))
         self.delivery_info = {"redelivered": more.pop("redelivered", False)}
         self.request_dict = {"retries": more.pop("retries", 0)}
-        self._context = SimpleNamespace(chord=None)
+        self._context = SimpleNamespace(id=name)
+        self.eventer = None
         self.accepted = False
         self.ended_by: threading.Thread | None = None
 
@@ -78,8 +79,10 @@ class Bench:
         self.results: dict[str, Any] = {}
         self.pool: list[Any] = []
         self.error: Exception | None = None
-        backend = SimpleNamespace(mark_as_done=lambda name, result, request: self.results.update({name: result}))
-        self.consumer = SimpleNamespace(hub=self.loop, on_task_request=self.pool.append)
+        backend = SimpleNamespace(put_successes=lambda done: self.results.update({context.id: result for context, result in done}))
+        self.consumer = SimpleNamespace(
+            hub=self.loop, on_task_request=self.pool.append, event_dispatcher=None, on_send_event_buffered=lambda: None
+        )
         self.shortcut = Shortcut(SimpleNamespace(backend=backend), self.consumer)
         monkeypatch.setattr(shortcut, "platform", lambda: SimpleNamespace(desk=self.world.desk))
         monkeypatch.setattr(shortcut, "take_in_many", self.take_in_many)
