@@ -202,9 +202,8 @@ class Shortcut:
         try:
             for request, said in ended.answers:
                 self._in_hand.discard(request)
-                if at_once and not request.acknowledged:
-                    request.message.ack_log_error(logger, request.connection_errors)
-                    request.acknowledged = True
+                if at_once:
+                    _acknowledge(request)
                 request.on_success((False, said, ended.seconds))
                 traced.info("Task %s[%s] succeeded in %ss: %s", request.name, request.id, ended.seconds, said)
         finally:
@@ -231,6 +230,15 @@ class ShortcutStep(bootsteps.StartStopStep):
 def _of(consumer: Any) -> Shortcut | None:
     found: Shortcut | None = consumer.__dict__.get("shortcut")
     return found
+
+
+def _acknowledge(request: Any) -> None:
+    """Acknowledge now, whatever becomes of it: a message that comes again is known by its id."""
+    try:
+        request.message.ack_log_error(logger, request.connection_errors)
+    except Exception as error:  # noqa: BLE001 - see above
+        logger.info("the message of report %s comes again: %s", request.id, error)
+    request.acknowledged = True
 
 
 def _is_plain(request: Any) -> bool:

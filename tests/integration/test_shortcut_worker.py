@@ -77,3 +77,14 @@ def test_a_worker_that_is_killed_leaves_each_report_written_or_waiting(platform:
     taken = [name for (name,) in platform.rows(TAKEN)]
     assert (len(taken), set(taken)) == (REPORTS, sent)
     assert platform.rows("SELECT failures FROM recoveries") == [(REPORTS,)]
+
+
+@pytest.mark.slow
+def test_reports_outlive_the_connection_to_their_broker(platform: Platform) -> None:
+    sent = flood(platform)
+    platform.redis.client_kill_filter(_type="normal", skipme=True)
+
+    eventually(lambda: {name for (name,) in platform.rows(ANSWERED)} == sent, within=120, message=platform.said)
+    eventually(lambda: not waiting(platform), within=120, message=platform.said)
+
+    assert platform.rows("SELECT failures FROM recoveries") == [(REPORTS,)]
