@@ -89,6 +89,8 @@ class Facts:
 
         A run in the future was noted before the clock was set back; only the lock, which counts by itself, knows how long ago it was.
         """
+        if not self.past and not self.locks:  # as for most services on most days; the next two ask the same
+            return 0.0
         wanted = self.fleet.cooldown(self.service.name, strategy)
         past = [run for run in self.past if run.strategy == strategy and not ahead(run.created_at, self.now)]
         runs = [run.created_at for run in past if run.state is not AttemptState.SKIPPED]
@@ -100,6 +102,8 @@ class Facts:
 
         Not counted: mitigations, which are no cure to repeat, and what people asked for.
         """
+        if not self.past:
+            return 0
         return sum(
             1
             for attempt in self._since_stable(LOOK_BACK)
@@ -115,6 +119,8 @@ class Facts:
 
         Only those within `ineffective_memory` and since the service was last stable. One that could not act says nothing.
         """
+        if not self.past:
+            return []
         memory = timedelta(seconds=self.fleet.platform.ineffective_memory)
         runs = [
             attempt
@@ -136,6 +142,8 @@ class Facts:
         known = [attempt.finished_at for attempt in self.past if attempt.outcome is Outcome.RESOLVED]
         if self.state and self.state.status is Status.HEALTHY:
             known.append(self.state.since)
+        if not known:
+            return None
         return max((moment for moment in known if moment is not None and not ahead(moment, self.now)), default=None)
 
     def _since_stable(self, within: timedelta) -> list[Attempt]:

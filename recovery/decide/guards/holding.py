@@ -1,6 +1,6 @@
 """Guards that make a recovery wait. When what holds it ends, everything is judged anew."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from recovery.clocks import still_runs
@@ -41,9 +41,9 @@ def kill_switch(facts: Facts) -> Verdict | None:
     return _silence_verdict(on) if on else None
 
 
-def switches(recovery: Recovery, service: ServiceDeclaration, silences: Iterable[Silence], now: datetime) -> list[Silence]:
+def switches(recovery: Recovery, service: ServiceDeclaration, silences: Sequence[Silence], now: datetime) -> list[Silence]:
     """Return those of `silences` that are kill switches which hold `recovery` at `now`; a dry run touches nothing and passes."""
-    if recovery.kind is Kind.EMERGENCY or recovery.force or recovery.dry_run:
+    if not silences or recovery.kind is Kind.EMERGENCY or recovery.force or recovery.dry_run:
         return []
     on = (silence for silence in silences if silence.kind is SilenceKind.KILL_SWITCH and silence.in_force(now))
     return [silence for silence in on if silence.covers(service.name, service.labels)]
@@ -163,8 +163,9 @@ def _others_begun(facts: Facts) -> int:
 
 
 def _in_force(facts: Facts) -> list[Silence]:
-    windows = maintenance(facts.fleet, facts.now) if facts.fleet.maintenance else ()
-    declared = [*facts.silences, *windows]
+    if not facts.silences and not facts.fleet.maintenance:
+        return []
+    declared = [*facts.silences, *maintenance(facts.fleet, facts.now)]
     return [silence for silence in declared if silence.in_force(facts.now) and silence.covers(facts.service.name, facts.service.labels)]
 
 
@@ -183,4 +184,6 @@ def _ends(silence: Silence) -> tuple[bool, datetime, str]:
 
 def _roots_down(facts: Facts) -> list[str]:
     """What is down among all that the service depends on, the farthest first: that is where to begin."""
+    if not facts.dependencies:
+        return []
     return [name for name, status in reversed(list(facts.dependencies.items())) if status is Status.UNHEALTHY]
