@@ -33,6 +33,7 @@ SERVICES = [f"s{number}" for number in range(ROUNDS + WARM)]
 def measure() -> list[Result]:
     """Return microseconds per call on both databases."""
     progress(f"{NAME}: {ROUNDS} recoveries decided, {ROUNDS} services claimed, on SQLite and PostgreSQL")
+    # the log is not what is measured: neither its lines nor the making of its loggers
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR), cache_logger_on_first_use=True)
     with tempfile.TemporaryDirectory(prefix="rcv-") as folder:
         results = _measured(lambda fill: sqlite_triplets(Path(folder), fill))

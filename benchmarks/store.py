@@ -40,6 +40,7 @@ TIMES_BARE = 2.5
 def measure() -> list[Result]:
     """Return milliseconds per recovery on SQLite and in memory."""
     progress(f"{NAME}: {RECOVERIES} recoveries on SQLite")
+    # the log is not what is measured: neither its lines nor the making of its loggers
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR), cache_logger_on_first_use=True)
     with tempfile.TemporaryDirectory(prefix="rcv-") as folder:
         rows = _rows(Path(folder))
