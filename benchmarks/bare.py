@@ -1,17 +1,22 @@
-"""The same SQL without us: what the store sends to its database is written down, and sent once more through the bare driver."""
+"""The same SQL without us: what the store sends to its database is written down, and sent once more through the bare driver.
+
+Three databases begin alike: one where a call is only written down, one where it is timed, one where its SQL is timed.
+"""
 
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psycopg
 from sqlalchemy import Engine, make_url
 
+from recovery.store import schema
 from recovery.store.engine import dispose
 from recovery.store.migrate import migrate
 from recovery.store.sql import SqlStore
@@ -32,26 +37,16 @@ class Sent:
     many: bool = False
 
 
-@dataclass
-class Recorder:
-    """Writes down what an engine's pooled connections are told."""
-
-    engine: Engine
-    sent: list[Sent] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        lend = self.engine.raw_connection
-        self.engine.__dict__["raw_connection"] = lambda: _Pooled(lend(), self.sent)
-
-    def stop(self) -> None:
-        """Write nothing down any more."""
-        del self.engine.__dict__["raw_connection"]
-
-    def take(self) -> list[Sent]:
-        """Return what was sent since the last time."""
-        taken = list(self.sent)
-        self.sent.clear()
-        return taken
+@contextmanager
+def recorded(engine: Engine) -> Iterator[list[Sent]]:
+    """Write down what an engine's pooled connections are told; nothing may have been sent through it before."""
+    sent: list[Sent] = []
+    lend = engine.raw_connection
+    engine.__dict__["raw_connection"] = lambda: _Pooled(lend(), sent)
+    try:
+        yield sent
+    finally:
+        del engine.__dict__["raw_connection"]
 
 
 class _Proxy:
@@ -115,30 +110,79 @@ def timed(do: Callable[[], object]) -> float:
     return (time.perf_counter() - began) * 1e6
 
 
+Call = Callable[[], object]
+WARM = 20
+"""How many calls come first and do not count: statements are compiled, pages are read."""
+
+
+def side_by_side(calls: Iterable[Call], tapes: Sequence[Sequence[Sent]], driver: Any) -> tuple[list[float], list[float]]:
+    """Return the microseconds of each call, and of what was recorded of it through the bare driver; they take turns in going first."""
+    ours, bare = [], []
+    for number, (call, tape) in enumerate(zip(calls, tapes, strict=True)):
+        again = partial(send_again, driver, tape)
+        if number % 2:
+            bare.append(timed(again))
+        ours.append(timed(call))
+        if not number % 2:
+            bare.append(timed(again))
+    return ours[WARM:], bare[WARM:]
+
+
 @dataclass
-class Twins:
-    """Two databases with the same content: one behind the store, one behind the bare driver."""
+class Triplets:
+    """Three databases with the same content, on the same server or disk."""
 
     name: str
+    rehearsal: SqlStore
+    """Where calls are written down; nothing is timed here."""
     store: SqlStore
     driver: Any
+    """The bare driver, connected to the third."""
+
+    def compare(self, calls_on: Callable[[SqlStore], Iterable[Call]]) -> tuple[list[float], list[float], int]:
+        """Time calls and their SQL; return the microseconds of either, and how many messages a call sends."""
+        tapes = []
+        with recorded(self.rehearsal.engine) as sent:
+            for call in calls_on(self.rehearsal):
+                call()
+                tapes.append(list(sent))
+                sent.clear()
+        dispose(self.rehearsal.engine)
+        ours, bare = side_by_side(calls_on(self.store), tapes, self.driver)
+        self._require_equal_rows()
+        return ours, bare, len(tapes[-1])
+
+    def _require_equal_rows(self) -> None:
+        """Raise `AssertionError` unless both did the same: every table has as many rows on either side."""
+        tables = [table.name for table in schema.metadata.sorted_tables]
+        query = " UNION ALL ".join(f"SELECT '{name}', count(*) FROM {name}" for name in tables)  # noqa: S608 - our own names
+        with self.store.engine.connect() as connection:
+            ours = {(name, rows) for name, rows in connection.exec_driver_sql(query)}
+        cursor = self.driver.cursor()
+        cursor.execute(query)
+        theirs = set(cursor.fetchall())
+        self.driver.rollback()
+        assert ours == theirs, f"not the same work: {ours ^ theirs}"
 
 
 Prepare = Callable[[SqlStore], None]
-"""Fills the database before it is doubled."""
+"""Fills the database before it is copied."""
 
 
 @contextmanager
-def sqlite_twins(folder: Path, prepare: Prepare) -> Iterator[Twins]:
-    """Lend two equal SQLite databases, with the settings that the store uses."""
-    one, other = folder / "ours.db", folder / "bare.db"
-    _prepared(f"sqlite:///{one}", prepare)
-    shutil.copy(one, other)
-    store, driver = SqlStore.open(f"sqlite:///{one}"), bare_sqlite(other)
+def sqlite_triplets(folder: Path, prepare: Prepare) -> Iterator[Triplets]:
+    """Lend three equal SQLite databases, with the settings that the store uses."""
+    paths = [folder / f"{name}.db" for name in ("rehearsal", "ours", "bare")]
+    _prepared(f"sqlite:///{paths[0]}", prepare)
+    for copy in paths[1:]:
+        shutil.copy(paths[0], copy)
+    stores = [SqlStore.open(f"sqlite:///{path}") for path in paths[:2]]
+    driver = bare_sqlite(paths[2])
     try:
-        yield Twins("SQLite", store, driver)
+        yield Triplets("SQLite", stores[0], stores[1], driver)
     finally:
-        dispose(store.engine)
+        for store in stores:
+            dispose(store.engine)
         driver.close()
 
 
@@ -163,22 +207,26 @@ def postgres_server() -> Iterator[str]:
 
 
 @contextmanager
-def postgres_twins(server: str, prepare: Prepare) -> Iterator[Twins]:
-    """Lend two equal PostgreSQL databases on a server."""
+def postgres_triplets(server: str, prepare: Prepare) -> Iterator[Triplets]:
+    """Lend three equal PostgreSQL databases on a server."""
     with own_database(server) as url:
         _prepared(url, prepare)
         name = make_url(url).database
-        copy = make_url(url).set(drivername="postgresql", database=f"{name}_bare")
+        copies = [make_url(url).set(drivername="postgresql", database=f"{name}_{what}") for what in ("ours", "bare")]
+        urls = [copy.render_as_string(hide_password=False) for copy in copies]
         with psycopg.connect(server, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {copy.database} TEMPLATE {name}".encode())
-        store, driver = SqlStore.open(url), psycopg.connect(copy.render_as_string(hide_password=False))
+            for copy in copies:
+                connection.execute(f"CREATE DATABASE {copy.database} TEMPLATE {name}".encode())
+        stores, driver = [SqlStore.open(one) for one in (url, urls[0])], psycopg.connect(urls[1])
         try:
-            yield Twins("PostgreSQL", store, driver)
+            yield Triplets("PostgreSQL", stores[0], stores[1], driver)
         finally:
-            dispose(store.engine)
+            for store in stores:
+                dispose(store.engine)
             driver.close()
             with psycopg.connect(server, autocommit=True) as connection:
-                connection.execute(f"DROP DATABASE {copy.database} WITH (FORCE)".encode())
+                for copy in copies:
+                    connection.execute(f"DROP DATABASE {copy.database} WITH (FORCE)".encode())
 
 
 def _prepared(url: str, prepare: Prepare) -> None:

@@ -2,12 +2,12 @@
 
 `advance` reads what the guards want to know, judges, and writes the first attempt with its decision, events and basis;
 `acquire_lease` is one conditional upsert. The bare driver sends what the store sent, in the same transactions, into a copy of the
-database, and fetches every row; it converts nothing and knows nothing.
+database, and fetches every row; it converts nothing and knows nothing. What the store sends was written down before, on a third copy.
 """
 
 import logging
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from functools import partial
@@ -16,7 +16,7 @@ from statistics import median
 
 import structlog
 
-from benchmarks.bare import Prepare, Recorder, Twins, postgres_server, postgres_twins, send_again, sqlite_twins, timed
+from benchmarks.bare import WARM, Call, Prepare, Triplets, postgres_server, postgres_triplets, sqlite_triplets
 from benchmarks.results import Result, progress, summed, unmeasured
 from benchmarks.run import run
 from recovery.ports import Execute
@@ -27,52 +27,55 @@ NAME = "claims"
 ROUNDS = 300
 TIMES_BARE = 2.0
 """The target: at most so many times what the bare driver takes."""
-SERVICES = [f"s{number}" for number in range(ROUNDS)]
+SERVICES = [f"s{number}" for number in range(ROUNDS + WARM)]
 
 
 def measure() -> list[Result]:
     """Return microseconds per call on both databases."""
     progress(f"{NAME}: {ROUNDS} recoveries decided, {ROUNDS} services claimed, on SQLite and PostgreSQL")
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))  # the log is not what is measured
+    # the log is not what is measured: neither its lines nor the making of its loggers
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR), cache_logger_on_first_use=True)
     with tempfile.TemporaryDirectory(prefix="rcv-") as folder:
-        results = _measured(lambda fill: sqlite_twins(Path(folder), fill))
+        results = _measured(lambda fill: sqlite_triplets(Path(folder), fill))
     try:
         with postgres_server() as server:
-            return results + _measured(lambda fill: postgres_twins(server, fill))
+            return results + _measured(lambda fill: postgres_triplets(server, fill))
     except LookupError as reason:
         return [*results, unmeasured(NAME, "advance, acquire_lease on PostgreSQL", str(reason))]
 
 
-def _measured(twins_with: Callable[[Prepare], AbstractContextManager[Twins]]) -> list[Result]:
+def _measured(triplets_with: Callable[[Prepare], AbstractContextManager[Triplets]]) -> list[Result]:
     world = _world()
     ids: list[str] = []
 
     def fill(store: SqlStore) -> None:
         world.use(store)
-        ids.extend(world.report(service=name) for name in SERVICES)
+        for name in SERVICES:
+            ids.append(world.report(service=name))
+            world.later(0.001)  # no two of them at the same moment
 
-    with twins_with(fill) as twins:
-        world.use(twins.store)
-        advanced = _beside(twins, "advance", [partial(_advance, world, one) for one in ids])
+    def advances(store: SqlStore) -> Iterator[Call]:
+        world.use(store)
+        for one in ids:
+            yield partial(_advance, world, one)
+
+    def claims(store: SqlStore) -> Iterator[Call]:
         until = world.now + timedelta(seconds=10)
-        claims = [partial(twins.store.acquire_lease, name, "recovery", "worker", world.now, until) for name in SERVICES]
-        return advanced + _beside(twins, "acquire_lease", claims)
+        for name in SERVICES:
+            yield partial(store.acquire_lease, name, "recovery", "worker", world.now, until)
+
+    with triplets_with(fill) as triplets:
+        return _beside(triplets, "advance", advances) + _beside(triplets, "acquire_lease", claims)
 
 
-def _beside(twins: Twins, what: str, calls: Sequence[Callable[[], object]]) -> list[Result]:
-    """Time each call and, right after it, the same SQL through the bare driver."""
-    recorder = Recorder(twins.store.engine)
-    ours, bare = [], []
-    for call in calls:
-        ours.append(timed(call))
-        sent = recorder.take()
-        bare.append(timed(partial(send_again, twins.driver, sent)))
-    recorder.stop()
+def _beside(triplets: Triplets, what: str, calls_on: Callable[[SqlStore], Iterator[Call]]) -> list[Result]:
+    """Time each call and the same SQL through the bare driver."""
+    ours, bare, messages = triplets.compare(calls_on)
     floor = median(bare)
-    note = f"{median(ours) / floor:.1f} times the bare driver; {1e6 / median(ours):,.0f} a second"
+    note = f"{median(ours) / floor:.2f} times the bare driver; {1e6 / median(ours):,.0f} a second"
     return [
-        summed(NAME, f"{what} on {twins.name}", ours, "µs", TIMES_BARE * floor, note),
-        summed(NAME, f"   its SQL by the bare driver ({len(sent)} messages)", bare, "µs"),
+        summed(NAME, f"{what} on {triplets.name}", ours, "µs", TIMES_BARE * floor, note),
+        summed(NAME, f"   its SQL by the bare driver ({messages} messages)", bare, "µs"),
     ]
 
 

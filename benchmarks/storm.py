@@ -1,7 +1,8 @@
 """A storm of equal reports: by one Celery task each, beside tasks that do nothing, and by the stream that clients report into.
 
 The tasks run on the platform that is measured; fewer than a hundred thousand are sent, and the time for all is reckoned from
-their rate. The stream is drained here: a real Valkey, the platform's own drain, a real database, nothing else at work.
+their rate. A report keeps its result, because its sender may ask for it, so there is a peer that does nothing else. The stream
+is drained here: a real Valkey, the platform's own drain, a real database, nothing else at work.
 """
 
 import json
@@ -39,36 +40,39 @@ REPORT = {"category": "service_unavailable", "message": "connection refused", "s
 
 
 def measure(stage: Stage) -> list[Result]:
-    """Return how many reports a second the intake takes in as single tasks, and how many tasks it could run."""
-    progress(f"{NAME}: {TASKS:,} tasks that do nothing, {TASKS:,} reports as single tasks")
+    """Return how long all reports take as single tasks, and how long tasks that do nothing take."""
+    progress(f"{NAME}: {TASKS:,} tasks that do nothing, as many that keep a result, {TASKS:,} reports as single tasks")
     worker = stage.start(*WORKER)
-    stage.redis.delete(RAN)
-    stage.send("noop", to=QUEUE)
-    eventually(lambda: stage.redis.llen(RAN) >= 1, within=30)
-    stage.redis.delete(RAN)
-    idle = psutil.Process(worker.pid)
-    nothing = _rate(idle, lambda: stage.send("noop", to=QUEUE), lambda: int(stage.redis.llen(RAN)))
+    nothing, kept = (_rate_of_nothing(stage, worker.pid, name) for name in ("noop", "noop_kept"))
     worker.terminate()
     worker.wait()
+    reports = _rate_of_reports(stage)
+    floor, said = REPORTS / nothing, f"reckoned from {TASKS:,}: "
+    shares = f"{reports / nothing:.2f} and {reports / kept:.2f} of the rates above"
+    return [
+        Result(NAME, "100,000 tasks that do nothing", floor, "s", note=f"{said}{nothing:,.0f} a second"),
+        Result(NAME, "100,000 tasks that do nothing and keep a result", REPORTS / kept, "s", note=f"{said}{kept:,.0f} a second"),
+        Result(NAME, "100,000 equal reports as single tasks", REPORTS / reports, "s", floor, f"{said}{reports:,.0f} a second, {shares}"),
+    ]
+
+
+def _rate_of_nothing(stage: Stage, worker: int, task: str) -> float:
+    stage.redis.delete(RAN)
+    stage.send(task, to=QUEUE)
+    eventually(lambda: stage.redis.llen(RAN) >= 1, within=30)
+    stage.redis.delete(RAN)
+    return _rate(psutil.Process(worker), lambda: stage.send(task, to=QUEUE), lambda: int(stage.redis.llen(RAN)))
+
+
+def _rate_of_reports(stage: Stage) -> float:
     report = partial(stage.send, "recovery.report_failure", service=ASKED, **REPORT)
     since = utcnow()
     report()
     recovery = stage.opened(ASKED, since)
     before = _failures(stage)
-    reports = _rate(stage.part("intake"), report, lambda: _failures(stage) - before)
+    rate = _rate(stage.part("intake"), report, lambda: _failures(stage) - before)
     stage.send("recovery.cancel", recovery_id=recovery.id)
-    floor = REPORTS / nothing
-    return [
-        Result(NAME, "100,000 tasks that do nothing", floor, "s", note=f"reckoned from {TASKS:,}: {nothing:,.0f} a second"),
-        Result(
-            NAME,
-            "100,000 equal reports as single tasks",
-            REPORTS / reports,
-            "s",
-            floor,
-            f"reckoned from {TASKS:,}: {reports:,.0f} a second, {reports / nothing:.2f} of what tasks that do nothing reach",
-        ),
-    ]
+    return rate
 
 
 def measure_stream() -> list[Result]:

@@ -159,11 +159,11 @@ class Stage:
             return False
 
     def running(self, word: str) -> list[psutil.Process]:
-        """Return the live processes with `word` among their arguments."""
+        """Return the live processes with `word` among their arguments, or as a part of a module's name there."""
         found = []
         for process in self.processes():
             with contextlib.suppress(psutil.Error):  # it has ended in this moment
-                found += [process] if word in process.cmdline() else []
+                found += [process] if any(word in argument.split(".") for argument in process.cmdline()) else []
         return found
 
     def part(self, name: str) -> psutil.Process:

@@ -98,6 +98,7 @@ class World:
         self.ledger: list[str] = []
         self.healthy = True
         self.blind: str | None = None
+        self.owed: list[Callable[[], None]] = []
         self.store = MemoryStore()
         self.cooldowns = MemoryCooldowns(self.clock)
         self.strategies = {name: FakeStrategy(name, self.ledger, holds=900.0 if name == "degrade" else None) for name in strategies}
@@ -126,7 +127,22 @@ class World:
         self.now += timedelta(seconds=seconds)
 
     def worker(self, node: str) -> Executor:
-        return Executor(self.at_work, self.registry, lambda: self.fleet, self._probe, self.clock, node, objects=self.coordinator.objects)
+        """Return a worker; what it cannot give up at once is `owed`."""
+        return Executor(
+            self.at_work,
+            self.registry,
+            lambda: self.fleet,
+            self._probe,
+            self.clock,
+            node,
+            objects=self.coordinator.objects,
+            insist=self.owed.append,
+        )
+
+    def settle(self) -> None:
+        """Let the store be back for those that live: they give up what they had to keep."""
+        while self.owed:
+            self.owed.pop(0)()
 
     def _probe(self, checks: Sequence[str]) -> dict[str, Finding]:
         return {name: Finding(self.healthy, "" if self.healthy else "connection refused") for name in checks}

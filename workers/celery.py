@@ -9,7 +9,12 @@ from workers.locate import beside
 app = Celery("recovery", task_cls="workers.task:RecoveryTask", include=["workers.tasks", "workers.processes"])
 app.config_from_object(beside("celeryconfig"))
 app.steps["consumer"].update(  # by name: only a worker imports them
-    {"workers.resilience:VisibilityHeartbeat", "workers.reports:ReportDrain", "workers.circuits:CircuitHistoryDrain"}
+    {
+        "workers.resilience:VisibilityHeartbeat",
+        "workers.reports:ReportDrain",
+        "workers.circuits:CircuitHistoryDrain",
+        "workers.shortcut:ShortcutStep",
+    }
 )
 app.steps["worker"].add("workers.pulse:WorkerPulse")
 
@@ -18,3 +23,8 @@ if "flower" in sys.argv[1:]:  # before the command reads its options
     from workers.platform.flower import secure_flower
 
     secure_flower(Settings())
+
+if "result" in sys.argv[1:]:  # that command lets through what a task raised
+    from workers.cli.edge import tell_refusals
+
+    tell_refusals()

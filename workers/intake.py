@@ -5,13 +5,15 @@ from collections.abc import Mapping, Sequence
 from celery.utils.log import get_logger
 
 from recovery.errors import RecoveryError, StoreUnavailable
-from recovery.models import utcnow
+from recovery.models import JsonObject, utcnow
 from recovery.ports import Accepted, Intake, Refusal
 from workers.dispatch import obey
 from workers.wiring import platform
 
 logger = get_logger(__name__)
 
+ID_LENGTH = 64
+"""Characters of a failure's id."""
 SHOWN = 500
 """Characters of an unreadable report that the audit trail keeps."""
 
@@ -64,3 +66,13 @@ def proceed(accepted: Accepted) -> None:
 def refuse(garbage: Sequence[tuple[str, str]]) -> None:
     """Note in the audit trail what was handed in as a report and is none: what is wrong with it, and the entry as it was."""
     platform().store.refuse([Refusal("stream", "FAILURE_INVALID", reason, utcnow(), report=raw[:SHOWN]) for reason, raw in garbage])
+
+
+def answer(accepted: Accepted) -> JsonObject:
+    """Return what became of a report or request, as JSON."""
+    return {
+        "recovery_id": accepted.recovery.id,
+        "intake": accepted.intake.value,
+        "service": accepted.recovery.service,
+        "plan": [attempt.strategy for attempt in accepted.recovery.plan.attempts],
+    }

@@ -172,6 +172,12 @@ class MaintenanceDeclaration(Declaration):
         return self
 
 
+def _somebody(name: str) -> str:
+    if not name.strip():
+        raise ValueError("must be a person's name, not an empty text; without `approvers` anybody may answer")
+    return name
+
+
 class PlatformDeclaration(Declaration):
     """Settings of the platform as a whole."""
 
@@ -183,7 +189,7 @@ class PlatformDeclaration(Declaration):
     """Failures less severe than this are recorded and left alone, where the service does not say."""
     approval_timeout: Seconds = 900.0
     """Seconds until a question for approval that nobody answered lapses."""
-    approvers: tuple[str, ...] = ()
+    approvers: tuple[Annotated[str, AfterValidator(_somebody)], ...] = ()
     """Who may answer; empty: anybody."""
     max_concurrent_recoveries: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Recoveries that may be in progress at once, on top of the budget's percentage."""
@@ -221,6 +227,13 @@ class PlatformDeclaration(Declaration):
     """Seconds that check samples are kept."""
     keep_history: Seconds = 86_400.0 * 30
     """Seconds that closed recoveries and their rows are kept."""
+
+    @model_validator(mode="after")
+    def _ends_flapping_below_its_begin(self) -> Self:
+        if self.flap_low > self.flap_high:
+            low, high = (f"{name} ({getattr(self, name):g})" for name in ("flap_low", "flap_high"))
+            raise ValueError(f"{low} must not be above {high}: flapping begins at the one and ends below the other, so set both")
+        return self
 
 
 class Fleet(Declaration):

@@ -9,7 +9,7 @@ from recovery.config.degradation import CapabilityDeclaration, DegradationRule, 
 from recovery.config.fleet import CheckDeclaration, DriverDeclaration, MaintenanceDeclaration, PlatformDeclaration, ServiceDeclaration
 from recovery.config.kinds import Kinds
 from recovery.config.locate import Where
-from recovery.config.references import check_dependencies, check_services, check_strategy
+from recovery.config.references import check_dependencies, check_labels, check_services, check_strategy
 from recovery.config.retries import RetryDeclaration
 from recovery.config.validate import Text, keys_of, options_of, validate
 from recovery.config.words import NAME_RULE
@@ -80,6 +80,7 @@ class Reader:
             if window:
                 windows[window.name] = window
                 check_services(window.services, (*where, "services"), services, self.report)
+                check_labels(window.labels, (*where, "labels"), services, self.report)
         return tuple(windows.values())
 
     def degradation(self, tree: JsonObject, services: Mapping[str, ServiceDeclaration]) -> Degrading:

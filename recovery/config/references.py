@@ -53,6 +53,15 @@ def check_services(names: Collection[str], where: Where, declared: Collection[st
             report.error((*where, position), f"no service is called '{name}'{nearest(name, declared)} (declared: {listing(declared)})")
 
 
+def check_labels(labels: Mapping[str, str], where: Where, services: Mapping[str, ServiceDeclaration], report: Report) -> None:
+    """Report labels that no service bears; not in a file with other errors, for a service that could not be read may bear them."""
+    if not labels or report.errors or any(labels.items() <= service.labels.items() for service in services.values()):
+        return
+    borne = {f"{key}={value}" for service in services.values() for key, value in service.labels.items()}
+    wanted = " and ".join(f"{key}={value}" for key, value in labels.items())
+    report.error(where, f"covers nothing: no service bears {wanted}{nearest(wanted, borne)}")
+
+
 def check_dependencies(services: Mapping[str, ServiceDeclaration], declared: Collection[str], report: Report) -> None:
     """Report dependencies on services that are not declared, on the same service twice, and every cycle."""
     for service in services.values():

@@ -28,6 +28,7 @@ from recovery.watch.sight import blindness
 
 LOOK_BACK = timedelta(days=1)
 """Attempts older than this never count against the attempt cap."""
+LOOK_BACK_SECONDS = LOOK_BACK.total_seconds()
 
 Sight = Callable[[Mapping[str, ServiceState], Fleet, datetime], str | None]
 """Says why the platform is blind, None when it sees."""
@@ -52,6 +53,8 @@ class Facts:
     """Attempts on the service, oldest first, those of this recovery included."""
     locks: Mapping[str, float] = field(default_factory=dict)
     """Seconds left of the cooldown lock of each strategy that somebody else's attempt has locked."""
+    own_locks: frozenset[str] = frozenset()
+    """Strategies that this recovery has locked for its next attempt already: it was interrupted before it could begin."""
     silences: Sequence[Silence] = ()
     """Those that people put in force, or that will be."""
     blind: str | None = None
@@ -86,6 +89,8 @@ class Facts:
 
         A run in the future was noted before the clock was set back; only the lock, which counts by itself, knows how long ago it was.
         """
+        if not self.past and not self.locks:  # as for most services on most days; the next two ask the same
+            return 0.0
         wanted = self.fleet.cooldown(self.service.name, strategy)
         past = [run for run in self.past if run.strategy == strategy and not ahead(run.created_at, self.now)]
         runs = [run.created_at for run in past if run.state is not AttemptState.SKIPPED]
@@ -97,6 +102,8 @@ class Facts:
 
         Not counted: mitigations, which are no cure to repeat, and what people asked for.
         """
+        if not self.past:
+            return 0
         return sum(
             1
             for attempt in self._since_stable(LOOK_BACK)
@@ -112,6 +119,8 @@ class Facts:
 
         Only those within `ineffective_memory` and since the service was last stable. One that could not act says nothing.
         """
+        if not self.past:
+            return []
         memory = timedelta(seconds=self.fleet.platform.ineffective_memory)
         runs = [
             attempt
@@ -120,6 +129,8 @@ class Facts:
             and attempt.action is Action.APPLY
             and attempt.outcome in {Outcome.INEFFECTIVE, Outcome.RESOLVED, Outcome.MITIGATED}
         ]
+        if not runs:
+            return []
         helped = max((place for place, attempt in enumerate(runs) if attempt.outcome is not Outcome.INEFFECTIVE), default=-1)
         return list(reversed(runs[helped + 1 :]))
 
@@ -131,10 +142,14 @@ class Facts:
         known = [attempt.finished_at for attempt in self.past if attempt.outcome is Outcome.RESOLVED]
         if self.state and self.state.status is Status.HEALTHY:
             known.append(self.state.since)
+        if not known:
+            return None
         return max((moment for moment in known if moment is not None and not ahead(moment, self.now)), default=None)
 
     def _since_stable(self, within: timedelta) -> list[Attempt]:
-        since = max(filter(None, (self.now - within, self.state.stable_since if self.state else None)))
+        since, stable = self.now - within, self.state.stable_since if self.state else None
+        if stable is not None and stable > since:
+            since = stable
         return [attempt for attempt in self.past if attempt.created_at >= since]
 
 
@@ -156,7 +171,7 @@ def gather(
     """
     service = fleet.services[recovery.service]
     unasked = recovery.kind in UNASKED
-    locks = {} if recovery.kind is Kind.EMERGENCY else _locks_of_others(cooldowns, recovery)
+    locks, own_locks = ({}, frozenset()) if recovery.kind is Kind.EMERGENCY else _locks(cooldowns, recovery)
     with store.together():
         states = store.service_states()
         return Facts(
@@ -170,6 +185,7 @@ def gather(
             dependencies={name: states[name].status if name in states else Status.UNKNOWN for name in fleet.roots(service.name)},
             past=store.attempts_of(service.name, _horizon(fleet, service, recovery, now)),
             locks=locks,
+            own_locks=own_locks,
             silences=store.silences(now),
             blind=sight(states, fleet, now),
             load=_load(store, fleet, recovery, now) if unasked and recovery.state is not RecoveryState.IN_PROGRESS else Load(),
@@ -182,17 +198,20 @@ def lock_holder(recovery: Recovery, number: int) -> str:
     return f"{recovery.id}:{number}"
 
 
-def _locks_of_others(cooldowns: Cooldowns, recovery: Recovery) -> dict[str, float]:
-    """A lock that this recovery took for its next attempt just before its process died is no objection to that attempt."""
+def _locks(cooldowns: Cooldowns, recovery: Recovery) -> tuple[dict[str, float], frozenset[str]]:
+    """Return the locks of others, and which this recovery has: those are no objection to the attempt that it took them for."""
     mine = lock_holder(recovery, recovery.attempt + 1)
     left = cooldowns.remaining(recovery.service, [attempt.strategy for attempt in recovery.plan.attempts])
-    return {name: seconds for name, seconds in left.items() if not cooldowns.acquire(recovery.service, name, mine, seconds)}
+    if not left:
+        return left, frozenset()
+    own = frozenset(name for name in left if cooldowns.acquire(recovery.service, name, mine, 0))
+    return {name: seconds for name, seconds in left.items() if name not in own}, own
 
 
 def _horizon(fleet: Fleet, service: ServiceDeclaration, recovery: Recovery, now: datetime) -> datetime:
     """Return how far back attempts matter to any guard."""
-    cooldowns = (fleet.cooldown(service.name, attempt.strategy) for attempt in recovery.plan.attempts)
-    seconds = max(LOOK_BACK.total_seconds(), fleet.platform.ineffective_memory, *cooldowns)
+    cooldowns = [fleet.cooldown(service.name, attempt.strategy) for attempt in recovery.plan.attempts]
+    seconds = max(LOOK_BACK_SECONDS, fleet.platform.ineffective_memory, *cooldowns)
     return min(now - timedelta(seconds=seconds), recovery.created_at)
 
 

@@ -94,7 +94,7 @@ def _assemble(
         if refusal:
             left_out.append(LeftOut(strategy=name, why=refusal))
             continue
-        why = {"default": f"default plan for {category}", "service": f"{service.name}'s own plan for {category}"}.get(
+        why = {"default": f"default plan for {category}", "service": f"the service's own plan for {category}"}.get(
             source, "asked for by hand"
         )
         priority = 100 - 10 * len(attempts)

@@ -4,27 +4,39 @@ Calling it twice, late, or from two places at once changes nothing but time: the
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from recovery.clocks import ahead, still_runs
 from recovery.config.fleet import Fleet
-from recovery.decide.facts import Facts, Sight, gather, lock_holder
+from recovery.decide.facts import Facts, Sight, gather
 from recovery.decide.guards import object_to_service
 from recovery.decide.judgement import Judgement, judge
 from recovery.engine import moves
 from recovery.engine.chronicle import tell
+from recovery.engine.locks import Locks
 from recovery.engine.moves import Move
-from recovery.engine.rollback import ROLLBACK_AT
-from recovery.errors import RecoveryNotFound
-from recovery.models import Action, Attempt, AttemptState, Kind, Mitigation, Outcome, PlannedAttempt, Recovery, RecoveryState, StepState
+from recovery.engine.rollback import ROLLBACK_AT, left_undone
+from recovery.errors import RecoveryNotFound, StoreUnavailable
+from recovery.models import (
+    Action,
+    Attempt,
+    AttemptState,
+    Lease,
+    Mitigation,
+    Outcome,
+    Recovery,
+    RecoveryState,
+    StepState,
+)
 from recovery.ports import Clock, Cooldowns, Directive, Done, Store, Strategy, Wait
 from recovery.registry import Registry
 from recovery.watch.sight import blindness
 
 RESEND_AFTER = timedelta(seconds=10)
 """How long, at most, a strategy task may lie in its queue before it is sent again; a second copy finds the lease taken and does nothing."""
-RESEND_SOONEST = timedelta(seconds=3)
+RESEND_SOONEST = timedelta(seconds=2)
 """How long at least, however short the lease."""
 
 MOMENT = 0.001
@@ -56,6 +68,7 @@ class Coordinator:
     ) -> None:
         self._store = store
         self._cooldowns = cooldowns
+        self._locks = Locks(cooldowns)
         self._strategies = strategies
         self._fleet = fleet
         self._clock = clock
@@ -81,7 +94,20 @@ class Coordinator:
         return self._commit(recovery, move, now)
 
     def _commit(self, before: Recovery, move: Move, now: datetime) -> Directive:
-        stored = self._store.transition(
+        try:
+            stored = self._write(before, move, now)
+        except Exception:
+            with suppress(StoreUnavailable):  # then nobody knows whether it was written, and the next advance finds its own lock
+                self._give_back(before, move)
+            raise
+        if stored is not None:
+            tell(move.events, move.decisions)
+            return move.directive
+        self._give_back(before, move)
+        return Wait(before.id, now)
+
+    def _write(self, before: Recovery, move: Move, now: datetime) -> Recovery | None:
+        return self._store.transition(
             before,
             move.after,
             attempt=move.attempt,
@@ -94,18 +120,12 @@ class Coordinator:
             quota=move.quota,
             now=now,
         )
-        if stored is not None:
-            tell(move.events, move.decisions)
-            return move.directive
-        if move.attempt is not None and move.attempt.number > before.attempt:
-            self._give_back(before.id, move.attempt)
-        return Wait(before.id, now)
 
     def _next(self, recovery: Recovery, attempts: list[Attempt], now: datetime) -> Move | None:
         current = attempts[-1] if attempts else None
         if current is None or current.state in {AttemptState.FINISHED, AttemptState.SKIPPED}:
+            left = self._not_undone(recovery, current, now)  # first: a decision may take a lock, and what fails then would keep it
             move = self._decide(recovery, attempts, now)
-            left = self._not_undone(recovery, current, now)
             return replace(move, mitigation=left) if left else move
         if current.state is AttemptState.QUEUED:
             return self._resend(recovery, current, now)
@@ -122,9 +142,15 @@ class Coordinator:
             known = last.strategy in self._strategies
             return moves.succeed(facts, last, self._strategies[last.strategy].mitigates_for(facts.service) if known else None)
         if recovery.cancel_requested:
+            self._locks.free_unwanted(facts, None)
             return self._cancelled(recovery, last, now)
         judged, judgement = self._judge(facts)
-        return moves.follow(judged, judgement, now + resend_after(fleet))
+        try:
+            return moves.follow(judged, judgement, now + resend_after(fleet))
+        except Exception:
+            if judgement.planned:
+                self._locks.free(recovery, judgement.planned.strategy, len(judged.tried) + 1)
+            raise
 
     def _gather(self, recovery: Recovery, now: datetime) -> Facts:
         return gather(self._store, self._cooldowns, self._fleet(), recovery, now, frozenset(self._strategies), self._sight)
@@ -133,44 +159,46 @@ class Coordinator:
         """Judge, and take the cooldown lock of what may run. A lock that somebody else took meanwhile is one more fact."""
         while True:
             judgement = judge(facts)
-            if judgement.planned is None:
-                return facts, judgement
-            left = self._lock(facts, judgement.planned)
+            left = self._locks.take(facts, judgement.planned) if judgement.planned else None
             if left is None:
+                self._locks.free_unwanted(facts, judgement.planned)
                 return facts, judgement
+            assert judgement.planned is not None
             facts = replace(facts, locks={**facts.locks, judgement.planned.strategy: max(left, MOMENT)})
 
-    def _lock(self, facts: Facts, planned: PlannedAttempt) -> float | None:
-        """Take the cooldown lock; return None if we have it or need none, else the seconds it is taken for."""
-        service, strategy = facts.service.name, planned.strategy
-        seconds = facts.fleet.cooldown(service, strategy)
-        free = facts.recovery.force or facts.recovery.kind is Kind.EMERGENCY or planned.action is Action.REVERT or seconds <= 0
-        if free or self._cooldowns.acquire(service, strategy, lock_holder(facts.recovery, len(facts.tried) + 1), seconds):
-            return None
-        return self._cooldowns.remaining(service, [strategy]).get(strategy, 0.0)
-
-    def _give_back(self, recovery_id: str, attempt: Attempt) -> None:
-        """Free the lock of an attempt that could not begin, unless whoever was faster began the same one."""
-        recovery = self._store.recovery(recovery_id)
-        if recovery is not None and recovery.attempt < attempt.number:
-            self._unlock(recovery, attempt)
-
-    def _unlock(self, recovery: Recovery, attempt: Attempt) -> None:
-        if recovery.kind is not Kind.EMERGENCY:
-            self._cooldowns.release(recovery.service, attempt.strategy, lock_holder(recovery, attempt.number))
+    def _give_back(self, before: Recovery, move: Move) -> None:
+        """Free the lock of an attempt that could not begin, unless whoever was faster (or this very transaction) began the same one."""
+        if move.attempt is None or move.attempt.number <= before.attempt:
+            return
+        recovery = self._store.recovery(before.id)
+        if recovery is not None and recovery.attempt < move.attempt.number:
+            self._locks.free(recovery, move.attempt.strategy, move.attempt.number)
 
     def _resend(self, recovery: Recovery, current: Attempt, now: datetime) -> Move | None:
         """The attempt was sent and nobody took it up yet."""
         if recovery.cancel_requested:
-            self._unlock(recovery, current)
+            self._locks.free(recovery, current.strategy, current.number)
             return self._cancelled(recovery, current, now)
         if recovery.due_at and now < recovery.due_at and not ahead(recovery.due_at - RESEND_AFTER, now):
             return None
+        taken_up = self._live_lease(recovery, now)
+        if taken_up:  # a message sent now would find the lease taken, and the next one would go later than it runs out
+            return moves.wait(recovery, taken_up.until)
         gone = self._gone(current)
         if gone:
             return self._park(recovery, current, now, gone)
         withdrawn = self._withdraw(recovery, current, now)
         return withdrawn or moves.send(recovery, current, now + resend_after(self._fleet()))
+
+    def again(self, left: Recovery) -> moves.Move:
+        """Return what would be done now about a recovery that was left alone; nothing is written, and no lock is taken.
+
+        Raises `StoreUnavailable` when the facts cannot be had.
+        """
+        now = self._clock()
+        anew = replace(left, state=RecoveryState.PENDING, outcome=None, due_at=now, finished_at=None, quiet_until=None)
+        facts = self._gather(anew, now)
+        return moves.follow(facts, judge(facts), now)
 
     def objects(self, recovery: Recovery) -> bool:
         """Say whether a guard objects by now to an attempt that was decided on a while ago and that nobody has begun.
@@ -185,7 +213,7 @@ class Coordinator:
         verdict = object_to_service(facts)
         if verdict is None:
             return None
-        self._unlock(recovery, current)
+        self._locks.free(recovery, current.strategy, current.number)
         skipped = replace(current, state=AttemptState.SKIPPED, finished_at=now, reason=verdict.reason)
         before = [attempt for attempt in facts.past if (attempt.recovery_id, attempt.number) != (current.recovery_id, current.number)]
         judged = replace(facts, past=[*before, skipped])
@@ -193,14 +221,21 @@ class Coordinator:
 
     def _watch(self, recovery: Recovery, current: Attempt, now: datetime) -> Move | None:
         """A worker has the attempt: leave it alone while its lease lives, hand it to another one afterwards."""
-        lease = self._store.lease_of(recovery.service)
-        length = timedelta(seconds=self._fleet().platform.lease)
-        if lease and lease.recovery_id == recovery.id and still_runs(lease.until - length, lease.until, now):
+        lease = self._live_lease(recovery, now)
+        if lease:
             return moves.wait(recovery, lease.until) if recovery.due_at is None or recovery.due_at <= now else None
         gone = self._gone(current)
         if not gone and current.runs < self._fleet().platform.max_runs:
             return moves.send(recovery, current, now + resend_after(self._fleet()))
-        return self._park(recovery, current, now, gone or f"{current.strategy} lost its worker {current.runs} times")
+        lost = "once" if current.runs == 1 else f"{current.runs} times"
+        return self._park(recovery, current, now, gone or f"{current.strategy} lost its worker {lost}")
+
+    def _live_lease(self, recovery: Recovery, now: datetime) -> Lease | None:
+        """Return the claim of whoever is at work for this recovery, or was until a moment ago."""
+        lease = self._store.lease_of(recovery.service)
+        length = timedelta(seconds=self._fleet().platform.lease)
+        mine = lease is not None and lease.recovery_id == recovery.id and still_runs(lease.until - length, lease.until, now)
+        return lease if mine else None
 
     def _gone(self, current: Attempt) -> str | None:
         """Return why no worker can take the attempt up any more, None if one can: the configuration may have changed meanwhile."""
@@ -212,8 +247,8 @@ class Coordinator:
         """Give an attempt up that nobody can finish; the next fence locks out any worker that was only frozen."""
         if self._store.acquire_lease(recovery.service, recovery.id, "coordinator", now, now) is None:
             return None
-        lost = replace(current, state=AttemptState.FINISHED, outcome=Outcome.FAILED, reason=reason, finished_at=now)
-        return replace(moves.wait(recovery, now, reason=reason), attempt=lost, mitigation=self._left_behind(current, now))
+        stays = left_undone(self._store.steps(recovery.id, current.number))
+        return moves.park(recovery, current, now, reason, stays, self._left_behind(current, now))
 
     def _not_undone(self, recovery: Recovery, ended: Attempt | None, now: datetime) -> Mitigation | None:
         """Return what stays of an attempt that has just ended, because not all of it could be undone."""

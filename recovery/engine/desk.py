@@ -12,7 +12,7 @@ from recovery.config.fleet import Fleet, ServiceDeclaration
 from recovery.decide.facts import UNASKED
 from recovery.decide.planner import Estimate, no_history, plan, plan_one, plan_restore
 from recovery.engine.chronicle import tell
-from recovery.engine.moves import cancel
+from recovery.engine.moves import cancel, rehearse
 from recovery.engine.reports import parse_failure, refusal_of
 from recovery.errors import FailureInvalid, RecoveryError, RecoveryNotFound, ServiceNotFound, StrategyUnavailable, nearest
 from recovery.models import (
@@ -72,15 +72,18 @@ class Desk:
 
         Raises `FailureInvalid` or `ServiceNotFound`; both leave a row in the audit trail and nothing else.
         """
+        (answer,) = self.report_many([payload], actor)
+        if isinstance(answer, RecoveryError):
+            raise answer
+        return answer
+
+    def understands(self, payload: Mapping[str, object]) -> bool:
+        """Say whether a report would be taken in; nothing is noted."""
         try:
-            failure, service = self._read(payload)
-        except (FailureInvalid, ServiceNotFound) as refused:
-            self._store.refuse([refusal_of(refused, payload, actor, self._clock())])
-            raise
-        merged = self._store.merge_report(failure, self._clock())
-        if merged is not None:
-            return merged
-        return self._open(self._answer_to(failure, self._plan(service, failure.category)), failure)
+            self._read(payload)
+        except (FailureInvalid, ServiceNotFound):
+            return False
+        return True
 
     def report_many(self, payloads: Sequence[Mapping[str, object]], actor: str = "report") -> list[Accepted | RecoveryError]:
         """Take a batch of reports in, in one transaction; return what became of each, in their order.
@@ -90,6 +93,7 @@ class Desk:
         handed in again, because what was taken in is known by then.
         """
         plans: Plans = {}
+        now = self._clock()
         answers: list[Accepted | RecoveryError | None] = []
         reports: list[Report] = []
         refusals: list[Refusal] = []
@@ -97,10 +101,10 @@ class Desk:
             try:
                 failure, service = self._read(payload)
             except (FailureInvalid, ServiceNotFound) as refused:
-                refusals.append(refusal_of(refused, payload, actor, self._clock()))
+                refusals.append(refusal_of(refused, payload, actor, now))
                 answers.append(refused)
                 continue
-            reports.append(Report(failure, self._clock(), partial(self._opening, failure, service, plans)))
+            reports.append(Report(failure, now, partial(self._opening, failure, service, plans)))
             answers.append(None)
         accepted = self._store.take_in(reports) if reports else []
         tell(_opened(one.recovery) for one in accepted if one.intake is Intake.OPENED)
@@ -131,7 +135,7 @@ class Desk:
             kind: `EMERGENCY` where nobody but the caller carries it out.
 
         A recovery that nobody asked for and that a guard holds is cancelled: a person does not wait behind it. One that is at
-        work takes the request in.
+        work takes the request in. A dry run touches neither: it is closed at once, and says what it would run.
 
         Raises `ServiceNotFound`, `UnknownName` or `StrategyUnavailable`.
         """
@@ -143,7 +147,16 @@ class Desk:
         draft = self._draft(kind, declared.name, category, chosen, reason or "by hand")
         if kind is Kind.MANUAL and not dry_run:
             self._make_way(draft)
-        return self._open(replace(draft, id=recovery_id or draft.id, force=force, dry_run=dry_run))
+        draft = replace(draft, id=recovery_id or draft.id, force=force, dry_run=dry_run)
+        accepted = self._open(draft)
+        return self._rehearse(draft, accepted.recovery) if dry_run and accepted.intake is Intake.MERGED else accepted
+
+    def _rehearse(self, draft: Recovery, standing: Recovery) -> Accepted:
+        """Answer a dry run at once although another recovery is open, which it neither waits for nor changes."""
+        move = rehearse(draft, standing)
+        accepted = self._store.open_recovery(move.after, None, move.decisions, (_opened(draft), *move.events))
+        tell((_opened(draft), *move.events), move.decisions)
+        return accepted
 
     def _make_way(self, draft: Recovery) -> None:
         """End the recovery in the way of a request by hand, if it only waits; one that has begun meanwhile stays."""
@@ -259,9 +272,9 @@ class Desk:
         draft = self._answer_to(failure, plans[key])
         return draft, (_opened(draft),)
 
-    def _open(self, draft: Recovery, failure: Failure | None = None) -> Accepted:
+    def _open(self, draft: Recovery) -> Accepted:
         opened = _opened(draft)
-        accepted = self._store.open_recovery(draft, failure, (), (opened,))
+        accepted = self._store.open_recovery(draft, None, (), (opened,))
         if accepted.intake is Intake.OPENED:
             tell((opened,))
         return accepted

@@ -1,6 +1,7 @@
 """Carries one attempt out: takes the lease, goes through the journaled steps, asks the checks, writes the outcome down."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -9,7 +10,7 @@ import structlog
 from recovery.config.fleet import Fleet, ServiceDeclaration
 from recovery.decide.guards import switches
 from recovery.engine.limits import MONOTONIC, Watch
-from recovery.engine.renewal import kept_alive
+from recovery.engine.renewal import insist, kept_alive
 from recovery.engine.rollback import INTERRUPTIONS, Result
 from recovery.engine.work import Work
 from recovery.errors import DriverError, LeaseLost, StepFailed, StoreUnavailable
@@ -32,6 +33,7 @@ class Executor:
         node: names this process in leases, such as `recover@host:4711`.
         watch: measures how long an attempt takes, and waits.
         objects: says whether a guard objects by now to an attempt whose message came late.
+        insist: gives a claim up as soon as the store is back, without holding anybody up.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Executor:
         *,
         watch: Watch = MONOTONIC,
         objects: Callable[[Recovery], bool] = lambda _recovery: False,
+        insist: Callable[[Callable[[], None]], None] = insist,
     ) -> None:
         self._store = store
         self._strategies = strategies
@@ -54,6 +57,7 @@ class Executor:
         self._node = node
         self._watch = watch
         self._objects = objects
+        self._insist = insist
 
     def run(self, recovery_id: str, number: int) -> Attempt | None:
         """Carry out attempt `number`; return it as it ended, or None when there was nothing to do.
@@ -61,7 +65,8 @@ class Executor:
         Nothing to do: the message is stale, somebody else holds the service, the lease was lost on the way (then whoever has it
         now finishes the attempt), or the kill switch was turned before it began, or its message came late and a guard objects by
         now (the tick sends it again, or takes it back). Raises
-        `StoreUnavailable` if the store goes away; the lease then runs out and the attempt is taken up again by the tick.
+        `StoreUnavailable` if the store goes away; the attempt is handed back once the store is there again, else its lease runs
+        out, and the tick lets it be taken up again.
         """
         recovery = self._store.recovery(recovery_id)
         fleet, now = self._fleet(), self._clock()
@@ -73,14 +78,18 @@ class Executor:
         lease = self._store.acquire_lease(recovery.service, recovery_id, holder, now, now + timedelta(seconds=seconds))
         if lease is None:
             return None
+        unfinished: int | None = None
         try:
             with kept_alive(self._store, lease, seconds, self._clock, lambda: log.warning("lease.lost", service=lease.service)):
                 return self._carry_out(recovery, number, lease, service)
         except LeaseLost:
             log.warning("attempt.abandoned", service=recovery.service, recovery=recovery.id, reason="the lease was lost")
             return None
+        except (StoreUnavailable, SystemExit):
+            unfinished = number  # this worker is not lost, so the attempt must not be parked on its account
+            raise
         finally:
-            self._release(lease)
+            self._release(lease, unfinished)
 
     def _wanted(self, recovery: Recovery, number: int, service: ServiceDeclaration, now: datetime) -> bool:
         if not recovery.state.is_open or recovery.attempt != number:
@@ -100,11 +109,20 @@ class Executor:
             return False
         return True
 
-    def _release(self, lease: Lease) -> None:
+    def _release(self, lease: Lease, unfinished: int | None) -> None:
         try:
-            self._store.release_lease(lease)
+            self._give_up(lease, unfinished)
         except StoreUnavailable:
             log.warning("lease.not_released", service=lease.service, ends=lease.until.isoformat())
+            self._insist(lambda: self._give_up(lease, unfinished))
+
+    def _give_up(self, lease: Lease, unfinished: int | None) -> None:
+        """Give the claim up; an attempt that is not finished is handed back with it. What was lost meanwhile is somebody else's."""
+        if unfinished is None:
+            self._store.release_lease(lease)
+            return
+        with suppress(LeaseLost):
+            self._store.hand_back(lease, unfinished, self._clock())
 
     def _carry_out(self, recovery: Recovery, number: int, lease: Lease, service: ServiceDeclaration) -> Attempt:
         attempt = self._store.begin_attempt(lease, number, self._clock())

@@ -27,6 +27,7 @@ from recovery.models import (
     Attempt,
     AttemptState,
     Basis,
+    Choice,
     Decision,
     Event,
     JsonObject,
@@ -37,10 +38,14 @@ from recovery.models import (
     Recovery,
     RecoveryState,
 )
+from recovery.models.frozen import altered
 from recovery.ports import Directive, Done, Execute, Wait
 
 RENEW_BEFORE_END = 0.1
 """A mitigation may be renewed by a new recovery in the last tenth of its time, so that it has no gap while the service is still sick."""
+
+PARKED = "max_runs"
+"""The guard that gives an attempt up which nobody can finish."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +71,36 @@ def wait(recovery: Recovery, until: datetime, reason: str = "") -> Move:
     return Move(replace(recovery, due_at=until, reason=reason or recovery.reason), Wait(recovery.id, until))
 
 
+def park(recovery: Recovery, attempt: Attempt, now: datetime, reason: str, stays: str, left: Mitigation | None) -> Move:
+    """Give `attempt` up as failed, because nobody can finish it; what it did and nobody took back (`stays`) is for a person to look at."""
+    said = f"{reason}; {stays}" if stays else reason
+    lost = replace(attempt, state=AttemptState.FINISHED, outcome=Outcome.FAILED, reason=said, finished_at=now)
+    choice, told = (Choice.ESCALATE, f"needs a person: {said}") if stays else (Choice.SKIP, said)
+    facts: JsonObject = {"attempt": attempt.number, "runs": attempt.runs, "stays": stays}
+    decision = Decision(recovery.service, choice, PARKED, told, now, recovery.id, attempt.strategy, recovery.failure_id, facts)
+    data: JsonObject = {"strategy": attempt.strategy, "attempt": attempt.number, "outcome": str(Outcome.FAILED), "reason": said}
+    happened = Event("recovery:action", now, recovery.service, recovery.id, data)
+    waiting = wait(recovery, now, reason=said)
+    return replace(waiting, attempt=lost, mitigation=left, decisions=(decision,), events=(happened,))
+
+
 def send(recovery: Recovery, attempt: Attempt, again_at: datetime) -> Move:
     """Send the strategy task of `attempt`; if nobody took it up by `again_at`, the tick sends it again."""
-    directive = Execute(recovery.id, recovery.service, attempt.strategy, attempt.queue, attempt.number)
-    return Move(replace(recovery, due_at=again_at, held_by=""), directive, attempt)
+    return Move(replace(recovery, due_at=again_at, held_by=""), _sending(attempt), attempt)
+
+
+def _sending(attempt: Attempt) -> Execute:
+    return Execute(attempt.recovery_id, attempt.service, attempt.strategy, attempt.queue, attempt.number)
 
 
 def follow(facts: Facts, judgement: Judgement, again_at: datetime) -> Move:
     """Do what was judged: begin an attempt, wait, or close. What it rested on is kept with it."""
-    move = _begin(facts, judgement.planned, again_at) if judgement.planned else _stop(facts, judgement.verdict)
-    return replace(move, decisions=judgement.decisions, basis=basis_of(facts, judgement))
+    if judgement.planned:
+        return _begin(facts, judgement, judgement.planned, again_at)
+    return replace(_stop(facts, judgement.verdict), decisions=judgement.decisions, basis=basis_of(facts, judgement))
 
 
-def _begin(facts: Facts, planned: PlannedAttempt, again_at: datetime) -> Move:
+def _begin(facts: Facts, judgement: Judgement, planned: PlannedAttempt, again_at: datetime) -> Move:
     """Begin the next attempt. What nobody asked for needs room in the budget, unless it has its place already."""
     recovery, now, number = facts.recovery, facts.now, len(facts.tried) + 1
     attempt = Attempt(
@@ -93,20 +115,27 @@ def _begin(facts: Facts, planned: PlannedAttempt, again_at: datetime) -> Move:
         kind=recovery.kind,
         fingerprint=recovery.fingerprint,
     )
-    after = replace(
+    after = altered(
         recovery,
         state=RecoveryState.IN_PROGRESS,
         attempt=number,
         started_at=recovery.started_at or now,
         reason=f"attempt {number}: {planned.strategy}",
+        due_at=again_at,
+        held_by="",
     )
     name = "recovery:started" if number == 1 else "recovery:action"
-    happened = Event(
-        name, now, recovery.service, recovery.id, {"strategy": planned.strategy, "attempt": number, "category": str(recovery.category)}
-    )
+    data: JsonObject = {"strategy": planned.strategy, "attempt": number, "category": str(recovery.category)}
     limited = facts.unasked and recovery.state is not RecoveryState.IN_PROGRESS
-    quota = budget.quota(facts.fleet, facts.load, now) if limited else None
-    return replace(send(after, attempt, again_at), events=(happened,), quota=quota)
+    return Move(
+        after,
+        _sending(attempt),
+        attempt,
+        judgement.decisions,
+        (Event(name, now, recovery.service, recovery.id, data),),
+        basis=basis_of(facts, judgement),
+        quota=budget.quota(facts.fleet, facts.load, now) if limited else None,
+    )
 
 
 def _stop(facts: Facts, verdict: Verdict | None) -> Move:
@@ -129,7 +158,7 @@ def _leave(facts: Facts, verdict: Verdict) -> Move:
     """Close without acting, because a guard objects."""
     soonest = facts.now + timedelta(seconds=facts.fleet.platform.retry_failed_after)
     quiet = max(verdict.until or soonest, soonest)  # what it names may be over by the time it is looked at
-    after = replace(facts.recovery, quiet_until=quiet if verdict.quiet else None)
+    after = replace(facts.recovery, quiet_until=quiet if verdict.quiet else verdict.over)
     closed = close(after, verdict.state, None, verdict.reason, facts.now)
     return replace(closed, events=(*_told(facts, verdict), *closed.events))
 
@@ -176,6 +205,16 @@ def cancel(recovery: Recovery, attempt: Attempt | None, reason: str, now: dateti
         skipped = replace(attempt, state=AttemptState.SKIPPED, finished_at=now, reason=reason)
     closed = close(replace(recovery, quiet_until=now + quiet), RecoveryState.CANCELLED, None, reason, now)
     return replace(closed, attempt=skipped)
+
+
+def rehearse(draft: Recovery, standing: Recovery) -> Move:
+    """Close a dry run before it was ever open, because the recovery `standing` is: say what it would run."""
+    would = ", then ".join(attempt.strategy for attempt in draft.plan.attempts) or "nothing"
+    does = f"is held by {standing.held_by}" if standing.held_by else f"is {standing.state}"
+    said = f"dry run (recovery): would run {would}; the {standing.kind} recovery {standing.id[:8]} {does} now"
+    facts: JsonObject = {"would_run": would, "open": standing.id}
+    decision = Decision(draft.service, Choice.SUPPRESS, "dry_run", said, draft.created_at, draft.id, facts=facts)
+    return replace(close(draft, RecoveryState.SUPPRESSED, None, said, draft.created_at), decisions=(decision,))
 
 
 def close(recovery: Recovery, state: RecoveryState, outcome: Outcome | None, reason: str, now: datetime) -> Move:

@@ -12,6 +12,7 @@ import structlog
 from recovery.config.fleet import Fleet
 from recovery.decide import budget
 from recovery.engine.coordinator import Coordinator
+from recovery.engine.episodes import let_lie
 from recovery.engine.storm import watch_storm
 from recovery.errors import StoreUnavailable
 from recovery.models import Event
@@ -64,7 +65,17 @@ class Reaper:
             except Exception:
                 log.exception("reaper.broke", recovery=recovery_id)
                 self._put_off(recovery_id, now)
+        self._let_lie(now)
         return directives
+
+    def _let_lie(self, now: datetime) -> None:
+        """Prolong what was left alone for a reason that still stands. If that fails, the next report only opens a new recovery."""
+        try:
+            let_lie(self._store, self._coordinator, self._fleet(), now)
+        except StoreUnavailable as error:
+            log.debug("reaper.stopped", reason=error.message)
+        except Exception:
+            log.exception("reaper.broke")
 
     def _put_off(self, recovery_id: str, now: datetime) -> None:
         """Look at a recovery that breaks less often, and let it stand in nobody's way, so that a crowd of them starves nobody."""

@@ -4,15 +4,15 @@ An attempt is rolled back when it ended half-way (a step failed, cancelled, out 
 was not verified: nobody else would ever end it. A row that says why comes first, so that a successor goes on with the rollback.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
 
 from recovery.engine.retries import Pace
-from recovery.engine.steps import FAILURES, Journal
+from recovery.engine.steps import FAILURES, VERIFY, Journal
 from recovery.errors import LeaseLost, StepFailed, StoreUnavailable, TimeUp
-from recovery.models import JsonObject, Outcome, StepState
+from recovery.models import JsonObject, Outcome, Step, StepState
 from recovery.ports import StepWork
 
 log = structlog.get_logger("recovery")
@@ -22,6 +22,10 @@ INTERRUPTIONS = (LeaseLost, StoreUnavailable, MemoryError)
 
 ROLLBACK_AT = 2_000
 """Position of the row of the rollback itself; step n is undone at n + 1 before it, so that the journal reads in the order of time."""
+MIDDLE = ROLLBACK_AT // 2
+"""Below it lie the steps, above it their undoing."""
+DOUBT = {StepState.STARTED: " (begun, nobody knows how far)", StepState.FAILED: " (failed)"}
+"""What is said of a step that did not finish."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,31 @@ def begun(journal: Journal) -> Result | None:
     """Return how the attempt ended whose rollback was begun, None if none was."""
     row = journal.row(ROLLBACK_AT)
     return Result(Outcome(str(row.intent["outcome"])), str(row.intent["reason"])) if row else None
+
+
+def left_undone(rows: Iterable[Step]) -> str:
+    """Say what an attempt left behind whose workers died: which steps stay done, and how far a rollback came. Empty if it did nothing.
+
+    Args:
+        rows: the journal of the attempt.
+    """
+    by_place = {row.position: row for row in rows}
+    rollback = by_place.get(ROLLBACK_AT)
+    if rollback is not None and rollback.state is not StepState.STARTED:
+        return rollback.error
+    deeds = [row for place, row in sorted(by_place.items()) if place < MIDDLE and row.name != VERIFY]
+    back = [row.name for row in deeds if _is_undone(by_place.get(_place(row.position)))]
+    stays = [f"{row.name}{DOUBT.get(row.state, '')}" for row in deeds if row.name not in back]
+    parts = [
+        "its rollback is not finished" if rollback is not None else "",
+        f"undone: {', '.join(back)}" if back else "",
+        f"not undone: {', '.join(stays)}" if stays else "",
+    ]
+    return "; ".join(part for part in parts if part)
+
+
+def _is_undone(row: Step | None) -> bool:
+    return row is not None and row.state is StepState.FINISHED
 
 
 def roll_back(journal: Journal, steps: Sequence[StepWork], ended: Result, pace: Pace) -> Result:

@@ -14,6 +14,9 @@ FAILED_TRIES = "failed_tries"
 TRIES = "tries"
 """Key in the result of a step that is done: how many tries it took, where it took several."""
 
+VERIFY = "verify"
+"""Name of the row that says how the verification went; it has no side effect."""
+
 FAILURES = (StepFailed, DriverError)
 """Say that a step did not do what it should; anything else that is raised says that the attempt must stop."""
 

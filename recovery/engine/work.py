@@ -9,7 +9,7 @@ from recovery.config.fleet import ServiceDeclaration
 from recovery.engine.limits import Deadline, Watch, undisturbed
 from recovery.engine.retries import Pace, declared
 from recovery.engine.rollback import INTERRUPTIONS, Result, begun, roll_back
-from recovery.engine.steps import Journal
+from recovery.engine.steps import VERIFY, Journal
 from recovery.engine.verification import Verification, verify
 from recovery.errors import Cancelled, DriverError, LeaseLost, StepFailed, TimeUp
 from recovery.models import Action, Attempt, AttemptState, JsonObject, Lease, Outcome, Recovery
@@ -73,7 +73,7 @@ class Work:
         if verification is None:
             return Result(Outcome.UNKNOWN, f"{self.attempt.strategy} done; {self.service.name} has no checks that could verify it"), True
         facts: JsonObject = {"message": verification.message, "seconds": round(verification.seconds, 3)}
-        journal.note(len(steps), "verify", facts, ok=verification.ok)
+        journal.note(len(steps), VERIFY, facts, ok=verification.ok)
         if verification.ok:
             return Result(Outcome.MITIGATED if self._mitigates() else Outcome.RESOLVED, verification.message), True
         return Result(Outcome.INEFFECTIVE, verification.message), not self._mitigates()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from functools import lru_cache
 from typing import Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
@@ -9,6 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validato
 from recovery.models.words import Category, FailureType, JsonObject, ServiceName, Severity, new_id, utcnow
 
 
+@lru_cache(1024)
 def fingerprint_of(service: str, category: str) -> str:
     """Return the fingerprint that makes failures of one service and category equal."""
     return hashlib.sha256(f"{service}\0{category}".encode()).hexdigest()[:32]
@@ -46,6 +48,8 @@ class Failure(BaseModel):
 
     @model_validator(mode="after")
     def _bound_details(self) -> Self:
+        if not self.details:  # as in most of a storm's reports
+            return self
         length = len(json.dumps(self.details))
         if length > MAX_DETAILS:
             object.__setattr__(self, "details", {"truncated": f"{length} characters of details were left out"})

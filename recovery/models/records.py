@@ -37,7 +37,8 @@ class Recovery:
     reason: str = ""
     """Why it is in this state, in one sentence."""
     quiet_until: datetime | None = None
-    """Once closed: equal failures before this moment merge into it instead of opening another one."""
+    """Once closed: equal failures before this moment merge into it instead of opening another one. Of one that was closed because
+    the failure was over, it lies in the past: failures that happened before it, and are reported late, merge."""
     held_by: str = ""
     """The guard that makes it wait, while it waits."""
     cancel_requested: bool = False
@@ -76,7 +77,7 @@ class Attempt:
     fence: int = 0
     """Token of the lease it last ran under; 0 before the first."""
     runs: int = 0
-    """How many workers took it up; above 1 means that one was lost."""
+    """How many workers took it up and did not hand it back, as they do when the store goes away; above 1 means that one was lost."""
 
 
 @dataclass(frozen=True, slots=True)

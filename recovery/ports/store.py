@@ -67,7 +67,7 @@ class RecoveryStore(Protocol):
 
         Also merged, when `failure` is given: into the newest closed recovery of the service with the same fingerprint whose
         `quiet_until` lies after `recovery.created_at` (guard `quiet_period`, `until` = its `quiet_until`). Without a failure an
-        open recovery is returned as it is, as MERGED.
+        open recovery is returned as it is, as MERGED; one that is closed from the beginning, such as a dry run, is always inserted.
 
         Merging stores the failure, adds 1 to `failures`, sets `last_failure_at`, raises the severity if the new one is worse,
         moves `first_evidence_at` never, and records one MERGE decision per fingerprint and recovery (guard
@@ -83,10 +83,17 @@ class RecoveryStore(Protocol):
         """
         ...
 
-    def merge_report(self, failure: Failure, now: datetime) -> Accepted | None:
-        """Merge a report into the recovery that `open_recovery` would merge it into; None, and nothing written, if it opens one.
+    def quiet_ending(self, now: datetime, until: datetime, limit: int) -> list[Recovery]:
+        """Return automatic recoveries that were closed before any attempt and end being quiet after `now` and by `until`.
 
-        The short way for the storm of equal reports: no plan is needed for what merges.
+        Suppressed and failed ones only; the first to end first, at most `limit`.
+        """
+        ...
+
+    def prolong(self, left: Recovery, until: datetime, decisions: Sequence[Decision]) -> bool:
+        """Let the quiet of a closed recovery end at `until`, and count up the decisions that it rests on; nothing else of it changes.
+
+        False, and nothing written, if its quiet has another end by now than in `left`.
         """
         ...
 
@@ -204,6 +211,13 @@ class RecoveryStore(Protocol):
 
     def finish_attempt(self, lease: Lease, attempt: Attempt, events: Sequence[Event], now: datetime) -> None:
         """Store a finished attempt and make its recovery due now; raises `LeaseLost` if `lease` is not the newest."""
+        ...
+
+    def hand_back(self, lease: Lease, number: int, now: datetime) -> None:
+        """Give a claim up in the middle of an attempt, by a holder that lives: this run of the attempt is taken off its `runs`.
+
+        An attempt that is not running stays as it is. Raises `LeaseLost` if `lease` is not the newest.
+        """
         ...
 
     def mitigations(self) -> list[Mitigation]:

@@ -5,101 +5,75 @@ converting values, pooling connections, naming errors); only its execution is le
 values, such as `IN` with a list, need SQLAlchemy's own connection.
 """
 
-from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
-from weakref import WeakKeyDictionary
+from typing import Any, TypeVar, overload
+from weakref import finalize
 
-from sqlalchemy import Dialect, Engine, Float, Insert
+from sqlalchemy import Dialect, Engine
 from sqlalchemy.exc import DBAPIError, NoResultFound, SQLAlchemyError
 from sqlalchemy.pool import PoolProxiedConnection
 
-from recovery.store.engine import translated
+from recovery.store.engine import at_hand, translated
+from recovery.store.prepared import Prepared, prepare
 
-Convert = Callable[[Any], Any]
-Keys = tuple[str, ...]
+T = TypeVar("T")
 
+NOTHING: Mapping[str, Any] = {}
+"""The values of a statement that takes none."""
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """One statement as the driver takes it."""
-
-    text: str
-    by_place: bool
-    """The driver takes the values in order; else by name."""
-    places: tuple[tuple[str, Convert | None], ...]
-    """Name of each value, in order, and how it becomes the driver's."""
-    constants: dict[str, Any]
-    """Values that belong to the statement, ready for the driver."""
-    reads: tuple[tuple[int, Convert], ...]
-    """How the columns that come back become ours, by place."""
-    row: Callable[..., Any] | None
-    """Makes a named tuple of what comes back; None: nothing does."""
-
-    def bind(self, values: Mapping[str, Any]) -> Any:
-        """Return the values as the driver takes them."""
-        constants = self.constants
-        if self.by_place:
-            return [
-                constants[name] if name in constants else convert(values[name]) if convert else values[name]
-                for name, convert in self.places
-            ]
-        return constants | {
-            name: convert(values[name]) if convert else values[name] for name, convert in self.places if name not in constants
-        }
-
-    def load(self, raw: Sequence[Any]) -> Any:
-        """Return one row that came back."""
-        row = list(raw)
-        for place, convert in self.reads:
-            row[place] = convert(row[place])
-        assert self.row is not None
-        return self.row(row)
-
-
-_prepared: dict[str, WeakKeyDictionary[Any, dict[tuple[Keys, bool], Prepared]]] = {}
-"""By dialect and statement, then by the names of the values: an `UPDATE` sets what it is given."""
+_prepared: dict[str, dict[tuple[Any, ...], Prepared]] = {}
+"""By dialect, then by a statement's identity and the names of its values: an `UPDATE` sets what it is given."""
 
 
 class Rows:
-    """What a statement brought back; the names are SQLAlchemy's."""
+    """What a statement brought back; the names are SQLAlchemy's. Rows are named tuples, or what `kind` makes of their columns."""
 
-    __slots__ = ("_rows", "rowcount")
+    __slots__ = ("_prepared", "_raw", "rowcount")
 
-    def __init__(self, rows: list[Any], rowcount: int) -> None:
-        self._rows = rows
+    def __init__(self, prepared: Prepared, raw: list[Any], rowcount: int) -> None:
+        self._prepared = prepared
+        self._raw = raw
         self.rowcount = rowcount
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._rows)
+        return iter(self.all())
 
-    def all(self) -> list[Any]:
+    @overload
+    def all(self) -> list[Any]: ...
+    @overload
+    def all(self, kind: Callable[..., T]) -> list[T]: ...
+    def all(self, kind: Callable[..., Any] | None = None) -> list[Any]:
         """Return every row."""
-        return self._rows
+        return list(map(self._prepared.loading(kind), self._raw)) if self._raw else []
 
-    def first(self) -> Any:
+    @overload
+    def first(self) -> Any: ...
+    @overload
+    def first(self, kind: Callable[..., T]) -> T | None: ...
+    def first(self, kind: Callable[..., Any] | None = None) -> Any:
         """Return the first row, None if there is none."""
-        return self._rows[0] if self._rows else None
+        return self._prepared.loading(kind)(self._raw[0]) if self._raw else None
 
     def one(self) -> Any:
         """Return the first row; raises `NoResultFound` if there is none."""
-        if not self._rows:
+        if not self._raw:
             raise NoResultFound("a row was expected")
-        return self._rows[0]
+        return self.first()
 
     def scalar(self) -> Any:
         """Return the first column of the first row, None if there is none."""
-        return self._rows[0][0] if self._rows else None
+        return self._prepared.first_of(self._raw[0]) if self._raw else None
 
     def scalar_one(self) -> Any:
         """Return the first column of the first row; raises `NoResultFound` if there is none."""
-        return self.one()[0]
+        if not self._raw:
+            raise NoResultFound("a row was expected")
+        return self.scalar()
 
     def scalars(self) -> list[Any]:
         """Return the first column of every row."""
-        return [row[0] for row in self._rows]
+        return [self._prepared.first_of(row) for row in self._raw]
 
 
 class DirectConnection:
@@ -115,31 +89,28 @@ class DirectConnection:
     def __init__(self, dialect: Dialect, driver: Any) -> None:
         self.dialect = dialect
         self._driver = driver
-        self._known = _prepared.setdefault(dialect.name, WeakKeyDictionary())
+        self._known = _prepared.setdefault(dialect.name, {})
 
     def execute(self, statement: Any, values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None) -> Rows:
         """Run a statement, with many sets of values if a sequence is given; raises SQLAlchemy's errors."""
-        many = not (values is None or isinstance(values, dict))
-        sets: Any = values if many else (values or {},)
-        prepared = self._prepare(statement, tuple(sets[0]), many)
-        bound = [prepared.bind(one) for one in sets] if many else prepared.bind(sets[0])
-        cursor = self._driver.cursor()
+        sets: Any = values or NOTHING
+        one = sets if isinstance(sets, dict) else sets[0]
+        prepared = self._known.get((id(statement), *one)) or self._prepare(statement, one)
         try:
-            (cursor.executemany if many else cursor.execute)(prepared.text, bound)
-            found = [prepared.load(raw) for raw in cursor.fetchall()] if prepared.row else []
-            return Rows(found, cursor.rowcount)
+            if one is sets or len(sets) == 1:
+                cursor = self._driver.execute(prepared.text, prepared.bind(one))
+            else:
+                cursor = self._driver.cursor()
+                cursor.executemany(prepared.text, list(map(prepared.bind, sets)))
+            return Rows(prepared, cursor.fetchall() if prepared.row else [], cursor.rowcount)
         except self.dialect.loaded_dbapi.Error as error:
             raise named(self.dialect, error, prepared.text) from error
-        finally:
-            cursor.close()
 
-    def _prepare(self, statement: Any, names: Keys, many: bool) -> Prepared:  # noqa: FBT001 - part of the key
-        known = self._known.get(statement)
-        if known is None:
-            known = self._known[statement] = {}
-        prepared = known.get((names, many))
-        if prepared is None:
-            prepared = known[names, many] = prepare(statement, names, self.dialect)
+    def _prepare(self, statement: Any, values: Mapping[str, Any]) -> Prepared:
+        """Prepare a statement, and remember it for as long as there is this very statement."""
+        key = (id(statement), *values)
+        prepared = self._known[key] = prepare(statement, tuple(values), self.dialect)
+        finalize(statement, self._known.pop, key, None).atexit = False
         return prepared
 
 
@@ -154,18 +125,22 @@ class Transaction:
         begin: what begins the transaction; None: the driver does by itself.
     """
 
-    __slots__ = ("_begin", "_driver", "_engine", "_pooled")
+    __slots__ = ("_at_hand", "_begin", "_driver", "_engine", "_pooled")
 
     def __init__(self, engine: Engine, begin: str | None) -> None:
         self._engine = engine
         self._begin = begin
+        self._at_hand = at_hand(engine)
         self._pooled: PoolProxiedConnection | None = None
         self._driver: Any = None
 
     def __enter__(self) -> DirectConnection:
         try:
-            self._pooled = self._engine.raw_connection()
-            self._driver = self._pooled.driver_connection
+            try:
+                self._pooled, self._driver = self._at_hand.connections.pop()
+            except IndexError:
+                self._pooled = self._engine.raw_connection()
+                self._driver = self._pooled.driver_connection
             if self._begin:
                 self._driver.execute(self._begin)
         except BaseException as error:
@@ -182,7 +157,10 @@ class Transaction:
         except BaseException as failed:
             self._give_up(failed, "COMMIT")
             raise
-        self._close()
+        if len(self._at_hand.connections) < self._at_hand.limit and self._pooled is not None:
+            self._at_hand.connections.append((self._pooled, self._driver))
+        else:
+            self._close()
 
     def _give_up(self, error: BaseException, at: str) -> None:
         """Roll back, and raise `error` in the words of the store if it has some for it."""
@@ -221,39 +199,3 @@ def named(dialect: Dialect, error: Exception, text: str) -> Exception:
     """Return the driver's error as SQLAlchemy names it, without the values: they may be secret."""
     known: Exception = DBAPIError.instance(text, None, error, dialect.loaded_dbapi.Error, hide_parameters=True, dialect=dialect)
     return known
-
-
-def prepare(statement: Any, names: Keys, dialect: Dialect) -> Prepared:
-    """Compile a statement for values of these names."""
-    columns = tuple(getattr(statement, "exported_columns", ()))
-    if isinstance(statement, Insert) and not columns:
-        statement = statement.inline()  # nobody asks for the new key
-    compiled: Any = statement.compile(dialect=dialect, column_keys=list(names))
-    if compiled.post_compile_params:
-        raise TypeError(f"the text of this statement depends on its values: {compiled}")
-    binds = {name: bind for bind, name in compiled.bind_names.items()}
-    used = tuple(compiled.positiontup if compiled.positional else binds)
-    converts = {name: convert for name in used if (convert := binds[name].type.dialect_impl(dialect).bind_processor(dialect))}
-    fixed = {name: value for name, value in compiled.params.items() if name not in names}
-    return Prepared(
-        text=compiled.string,
-        by_place=compiled.positional,
-        places=tuple((name, converts.get(name)) for name in used),
-        constants={name: converts[name](value) if name in converts else value for name, value in fixed.items()},
-        reads=tuple((place, read) for place, column in enumerate(columns) if (read := _reader(column.type, dialect))),
-        row=_row_of(columns) if columns else None,
-    )
-
-
-def _reader(kind: Any, dialect: Dialect) -> Convert | None:
-    if isinstance(kind, Float):  # every driver gives floats by itself, and PostgreSQL's would have to be asked for more
-        return None
-    read: Convert | None = kind.dialect_impl(dialect).result_processor(dialect, None)
-    return read
-
-
-def _row_of(columns: Sequence[Any]) -> Callable[..., Any]:
-    names = [str(getattr(column, "name", "")) for column in columns]
-    kind: Any = namedtuple("Row", names, rename=True)  # type: ignore[misc]  # noqa: PYI024 - made of whatever is selected
-    make: Callable[..., Any] = kind._make
-    return make

@@ -6,15 +6,17 @@ Nothing connects before the first statement.
 import os
 import sqlite3
 import weakref
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import ConnectionPoolEntry, NullPool, Pool
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolProxiedConnection, QueuePool
 
 from recovery.errors import ConfigurationError, StoreUnavailable, StoreUnprepared
 from recovery.settings import redact
@@ -25,11 +27,26 @@ BUSY_TIMEOUT = 30.0
 READS = "recovery_reads"
 """Execution option of transactions that only read: on SQLite they do not take the write lock."""
 
+KEPT_AT_HAND = 2
+"""Connections to SQLite that stay lent between two transactions: the pool takes as long to lend one as SQLite to run a statement."""
+
 _SQLITE_OUTAGES = frozenset({5, 6, 8, 10, 13, 14, 15})
 """SQLite's primary codes BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN and PROTOCOL: the database is not to be had now."""
 
 _engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
-_inherited: list[Pool] = []
+_inherited: list[object] = []
+_AT_HAND = "recovery_at_hand"
+"""Execution option of an engine: its connections at hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class AtHand:
+    """Connections of an engine that nobody uses and that are not back in its pool."""
+
+    limit: int
+    """How many may be; 0 for PostgreSQL, whose connections give a sign of life whenever the pool lends them."""
+    connections: deque[tuple[PoolProxiedConnection, Any]] = field(default_factory=deque)
+    """Each with the driver's own; the last is the next. Threads share it: a deque changes in one go."""
 
 
 def open_engine(url: str, *, patience: float = BUSY_TIMEOUT, keep_open: bool = True) -> Engine:
@@ -53,8 +70,23 @@ def open_engine(url: str, *, patience: float = BUSY_TIMEOUT, keep_open: bool = T
         event.listen(engine, "begin", _begin_sqlite)
     else:
         event.listen(engine, "connect", _prepare_postgres)
+    keeps = engine.dialect.name == "sqlite" and isinstance(engine.pool, QueuePool)
+    engine.update_execution_options(**{_AT_HAND: AtHand(KEPT_AT_HAND if keeps else 0)})
+    event.listen(engine, "engine_disposed", _close_at_hand)
     _engines.add(engine)
     return engine
+
+
+def at_hand(engine: Engine) -> AtHand:
+    """Return the connections that an engine of `open_engine` has at hand."""
+    found: AtHand = engine.get_execution_options()[_AT_HAND]
+    return found
+
+
+def _close_at_hand(engine: Engine) -> None:
+    connections = at_hand(engine).connections
+    while connections:
+        connections.pop()[0].invalidate()  # closes it; the pool that it would go back to is closed
 
 
 def parse_url(url: str) -> URL:
@@ -138,7 +170,9 @@ def _begin_sqlite(connection: Connection) -> None:
 def _forget_inherited() -> None:
     """Start with empty pools in a forked child; the parent's connections are kept untouched, because closing them speaks to the server."""
     for engine in list(_engines):
-        _inherited.append(engine.pool)
+        connections = at_hand(engine).connections
+        _inherited.extend((engine.pool, *connections))
+        connections.clear()
         engine.dispose(close=False)
 
 

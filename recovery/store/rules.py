@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -27,8 +27,10 @@ from recovery.models import (
     Recovery,
     RecoveryState,
     ServiceState,
+    Severity,
     Silence,
 )
+from recovery.models.frozen import altered
 
 OPEN_GUARD = "one_open_recovery"
 QUIET_GUARD = "quiet_period"
@@ -36,6 +38,8 @@ PREFIX_LENGTH = 6
 """Fewest characters of an id that are looked up as a prefix."""
 ASKED_FOR = frozenset({Kind.MANUAL, Kind.EMERGENCY})
 """Kinds of recoveries that a person asked for: they say nothing about how much of the fleet is failing."""
+BELATED = timedelta(days=1)
+"""A report that is older is judged by itself, so that nobody must look at the recoveries of long ago."""
 PULSE_BACK = timedelta(minutes=1)
 """A pulse this much older than the known one is no straggler: the clock was set back."""
 
@@ -69,7 +73,20 @@ def absorbs(row: Recovery, failure: Failure, now: datetime) -> bool:
     """
     if row.state is RecoveryState.SUPPRESSED and failure.severity.rank < row.severity.rank:
         return False
-    return row.service == failure.service and row.fingerprint == failure.fingerprint and is_quiet(row, now)
+    alike = row.service == failure.service and row.fingerprint == failure.fingerprint
+    return alike and (is_quiet(row, now) or is_belated(row, failure, now))
+
+
+def is_belated(row: Recovery, failure: Failure, now: datetime) -> bool:
+    """Say whether `failure` tells late of what was over when `row` was closed for that very reason."""
+    if row.state is not RecoveryState.SUPPRESSED or row.quiet_until is None or row.finished_at is None:
+        return False
+    return row.quiet_until <= row.finished_at and quiet_from(failure, now) < row.quiet_until
+
+
+def quiet_from(failure: Failure, now: datetime) -> datetime:
+    """Return the moment after which the quiet of a closed recovery must end, if it shall absorb `failure` at `now`."""
+    return max(min(now, failure.occurred_at), now - BELATED)
 
 
 def is_quiet(row: Recovery, now: datetime) -> bool:
@@ -134,7 +151,23 @@ def lease_lost(lease: Lease) -> LeaseLost:
     return LeaseLost(f"the lease on '{lease.service}' with fence {lease.fence} is not the newest", service=lease.service, fence=lease.fence)
 
 
-def wake_up(row: Recovery, before: Recovery, after: Recovery) -> datetime | None:
+@dataclass(frozen=True, slots=True)
+class Restless:
+    """What of a recovery may be another than it was read, though its version is not.
+
+    Reports merge into it, people cancel it, and its wait may be cut short.
+    """
+
+    version: int
+    reason: str
+    due_at: datetime | None
+    failures: int
+    last_failure_at: datetime | None
+    severity: Severity
+    cancel_requested: bool
+
+
+def wake_up(row: Recovery | Restless, before: Recovery, after: Recovery) -> datetime | None:
     """Return the `due_at` that a transition stores.
 
     A merge or a cancellation may have made the row due after `before` was read: then the earlier moment wins, so that
@@ -145,13 +178,13 @@ def wake_up(row: Recovery, before: Recovery, after: Recovery) -> datetime | None
     return min(row.due_at, after.due_at)
 
 
-def stored(row: Recovery, before: Recovery, after: Recovery) -> Recovery:
+def stored(row: Recovery | Restless, before: Recovery, after: Recovery) -> Recovery:
     """Return what a transition from `before` to `after` makes of the present `row`.
 
     The reason of a cancellation that came in between stays, for the transition that obeys it.
     """
     cancelled_meanwhile = row.cancel_requested and not before.cancel_requested and after.state.is_open
-    return replace(
+    return altered(
         after,
         reason=row.reason if cancelled_meanwhile else after.reason,
         due_at=wake_up(row, before, after),

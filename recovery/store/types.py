@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from pydantic import JsonValue
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 from sqlalchemy import JSON as SQL_JSON
 from sqlalchemy import DateTime, Dialect, String, Text
 from sqlalchemy.dialects.postgresql import JSONB
@@ -20,6 +20,7 @@ from recovery.models import JsonObject, Plan
 E = TypeVar("E", bound=StrEnum)
 
 PLANS_REMEMBERED = 512
+MOMENTS_REMEMBERED = 64
 _TEXT_LENGTH = len("2026-01-01 12:00:00.000000")
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
@@ -62,7 +63,13 @@ def _utc_text(value: datetime | None) -> str | None:
         if value.tzinfo is None:
             raise ValueError(f"{value!r} has no time zone; times must be aware")
         value = value.astimezone(UTC)
-    return value.isoformat(" ", "microseconds")[:_TEXT_LENGTH]
+    return _text_of(value)
+
+
+@lru_cache(MOMENTS_REMEMBERED)
+def _text_of(moment: datetime) -> str:
+    """One transaction writes the same moment many times. In UTC, equal moments have equal texts."""
+    return moment.isoformat(" ", "microseconds")[:_TEXT_LENGTH]
 
 
 def _utc_in(text: str | None) -> datetime | None:
@@ -89,8 +96,7 @@ class Word(TypeDecorator[E], Generic[E]):
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:  # noqa: ARG002  # SQLAlchemy's signature
         """Look members up without asking the enum's class."""
-        members: dict[str | None, E | None] = {None: None, **{str(member): member for member in self.enum}}
-        return lambda value: members[value] if value in members else self.enum(value)
+        return _Members(self.enum).__getitem__
 
     def process_bind_param(self, value: E | str | None, dialect: Dialect) -> str | None:  # noqa: ARG002  # SQLAlchemy's signature
         """Store the value."""
@@ -101,11 +107,26 @@ class Word(TypeDecorator[E], Generic[E]):
         return None if value is None else self.enum(value)
 
 
+class _Members(dict[str | None, Any]):
+    """The members of an enum by value, and None by itself; raises the enum's own error for others."""
+
+    def __init__(self, enum: type[StrEnum]) -> None:
+        super().__init__({str(member): member for member in enum} | {None: None})
+        self._enum = enum
+
+    def __missing__(self, value: str) -> StrEnum:
+        return self._enum(value)
+
+
 class Prose(TypeDecorator[str]):
     """Text from outside, without what a database refuses (NUL, lone surrogates): a report must not be lost over one character."""
 
     impl = Text
     cache_ok = True
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:  # noqa: ARG002  # SQLAlchemy's signature
+        """Do what `process_bind_param` does, without SQLAlchemy's steps in between."""
+        return lambda value: None if value is None else storable(value)
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002  # SQLAlchemy's signature
         """Replace the characters that cannot be stored."""
@@ -122,6 +143,18 @@ class Json(TypeDecorator[JsonObject]):
         """Choose `jsonb` where there is one."""
         return dialect.type_descriptor(JSONB() if dialect.name == "postgresql" else SQL_JSON())
 
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any] | None:
+        """Write text without SQLAlchemy's steps in between where the database keeps text."""
+        return dump_json if dialect.name == "sqlite" else super().bind_processor(dialect)
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        """Read that text the same way."""
+        return _json_in if dialect.name == "sqlite" else super().result_processor(dialect, coltype)
+
+
+def _json_in(text: str | None) -> Any:
+    return None if text is None else from_json(text)
+
 
 class PlanJson(TypeDecorator[Plan]):
     """A plan as JSON. Recoveries share few plans, so texts that were read or written before are not parsed or dumped again."""
@@ -133,6 +166,10 @@ class PlanJson(TypeDecorator[Plan]):
         """Choose `jsonb` where there is one, else text, which can be remembered."""
         return dialect.type_descriptor(JSONB() if dialect.name == "postgresql" else Text())
 
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        """Look texts up without SQLAlchemy's steps in between."""
+        return _plan_in if dialect.name == "sqlite" else super().result_processor(dialect, coltype)
+
     def process_bind_param(self, value: Plan | None, dialect: Dialect) -> Any:
         """Dump the plan."""
         if value is None:
@@ -141,9 +178,7 @@ class PlanJson(TypeDecorator[Plan]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Plan | None:
         """Validate it back."""
-        if value is None:
-            return None
-        return Plan.model_validate(value) if dialect.name == "postgresql" else _plan_in(value)
+        return _plan_in(value) if dialect.name == "sqlite" or value is None else Plan.model_validate(value)
 
 
 @lru_cache(PLANS_REMEMBERED)
@@ -152,8 +187,8 @@ def _plan_text(plan: Plan) -> str:
 
 
 @lru_cache(PLANS_REMEMBERED)
-def _plan_in(text: str) -> Plan:
-    return Plan.model_validate_json(text)
+def _plan_in(text: str | None) -> Plan | None:
+    return None if text is None else Plan.model_validate_json(text)
 
 
 def storable(text: str) -> str:

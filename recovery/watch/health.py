@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from recovery.config.fleet import Fleet
-from recovery.models import Lease, Pulse, Recovery, ServiceState
+from recovery.models import CheckState, Lease, Pulse, Recovery, ServiceState
 from recovery.watch.backlog import judge_leases, judge_recoveries, named
-from recovery.watch.sight import AHEAD, blindness, looks_of, overlooked, sight_limit
-from recovery.watch.signs import PING, TICK, judge_canaries, judge_ping, judge_tick, judge_workers
+from recovery.watch.sight import AHEAD, Key, blindness, looks_of, overlooked, overlooked_checks, sight_limit
+from recovery.watch.signs import PING, TICK, judge_canaries, judge_ping, judge_tick, judge_workers, last_pause
 from recovery.watch.words import Part, PartStatus, PlatformHealth, PlatformStatus
 
 
@@ -19,6 +19,7 @@ def diagnose(
     fleet: Fleet,
     now: datetime,
     queues: Iterable[str] = (),
+    checks: Mapping[Key, CheckState] | None = None,
 ) -> PlatformHealth:
     """Judge every part of the platform and the whole.
 
@@ -33,10 +34,11 @@ def diagnose(
         fleet: the fleet in force.
         now: the time.
         queues: those through which canaries are sent.
+        checks: the running verdicts, by service and check.
     """
     blind = blindness(states, fleet, now)
     parts = [
-        judge_sight(states, fleet, now),
+        judge_sight(states, fleet, now, checks or {}),
         judge_tick(pulses.get(TICK), now),
         *judge_workers(pulses, now),
         *judge_canaries(pulses, queues, now),
@@ -46,10 +48,11 @@ def diagnose(
     status = PlatformStatus.OK if all(part.status is PartStatus.OK for part in parts) else PlatformStatus.DEGRADED
     if fleet.platform.ping_url:
         parts.append(judge_ping(pulses.get(PING), fleet.platform.ping_every, now))
-    return PlatformHealth(now, PlatformStatus.BLIND if blind else status, tuple(parts), blind)
+    missed = last_pause(pulses.get(TICK), now)
+    return PlatformHealth(now, PlatformStatus.BLIND if blind else status, tuple(parts), blind, missed)
 
 
-def judge_sight(states: Mapping[str, ServiceState], fleet: Fleet, now: datetime) -> Part:
+def judge_sight(states: Mapping[str, ServiceState], fleet: Fleet, now: datetime, checks: Mapping[Key, CheckState] | None = None) -> Part:
     """Say whether sweeps come."""
     limit = sight_limit(fleet)
     if limit is None:
@@ -59,10 +62,12 @@ def judge_sight(states: Mapping[str, ServiceState], fleet: Fleet, now: datetime)
     blind = blindness(states, fleet, now)
     if blind is not None:
         return Part("sight", PartStatus.UNKNOWN if age is None else PartStatus.LOST, blind, age, limit)
-    missed = overlooked(states, fleet, now)
+    services = overlooked(states, fleet, now)
+    missed = services or overlooked_checks(checks or {}, fleet, now)
     if not missed:
         return Part("sight", PartStatus.OK, "services are looked at", age, limit)
     longest = max(missed.values())
-    share = f"{len(missed)} of {len(fleet.services)} services"
-    said = f"nobody looked at {share} for up to {longest:.0f} s, others are looked at: {named(missed)}"
+    what = "services" if services else "checks"
+    total = len(fleet.services) if services else sum(len(service.checks) for service in fleet.services.values())
+    said = f"nobody looked at {len(missed)} of {total} {what} for up to {longest:.0f} s, others are looked at: {named(missed)}"
     return Part("sight", PartStatus.LATE, said, longest, limit)

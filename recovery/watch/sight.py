@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from recovery.config.fleet import Fleet
-from recovery.models import ServiceState
+from recovery.models import CheckState, ServiceState
+
+Key = tuple[str, str]
+"""Service and check."""
 
 AHEAD = timedelta(seconds=60)
 """A sign of life dated further in the future than this is from before the clock was set back, and says nothing."""
@@ -51,7 +54,7 @@ def sight_limit(fleet: Fleet) -> float | None:
 def overlooked(states: Mapping[str, ServiceState], fleet: Fleet, now: datetime) -> dict[str, float]:
     """Return the services that nobody looks at any more although others are looked at, with the seconds since the last look.
 
-    Such as one shard or one interval whose sweeps always break. A service counts from two of its shortest check intervals and
+    Such as one shard whose sweeps always break. A service counts from two of its shortest check intervals and
     `blind_after` (or the time that its slowest check may take, if that is longer); one that was never seen does not.
     """
     found: dict[str, float] = {}
@@ -60,11 +63,31 @@ def overlooked(states: Mapping[str, ServiceState], fleet: Fleet, now: datetime) 
         if not service.checks or state is None or state.seen_at is None:
             continue
         slowest = max(check.timeout for check in service.checks)
-        patience = max(fleet.platform.blind_after, slowest + LAST_WORD)
         age = (now - state.seen_at).total_seconds()
-        if age > 2 * min(check.interval for check in service.checks) + patience:
+        if age > 2 * min(check.interval for check in service.checks) + _patience(fleet, slowest):
             found[service.name] = age
     return found
+
+
+def overlooked_checks(checks: Mapping[Key, CheckState], fleet: Fleet, now: datetime) -> dict[str, float]:
+    """Return the checks (`service.check`) that nobody makes any more, with the seconds since the last look.
+
+    Such as the only one of its interval, whose sweeps always break, while the service's other checks keep it looking well seen. A check
+    counts from two of its intervals and `blind_after` (or the time that it may take, if that is longer); one without a verdict does not:
+    it was only just declared, or its service only just started.
+    """
+    found: dict[str, float] = {}
+    for service in fleet.services.values():
+        for check in service.checks:
+            verdict = checks.get((service.name, check.name))
+            age = (now - verdict.at).total_seconds() if verdict and verdict.at else 0.0
+            if age > 2 * check.interval + _patience(fleet, check.timeout):
+                found[f"{service.name}.{check.name}"] = age
+    return found
+
+
+def _patience(fleet: Fleet, timeout: float) -> float:
+    return max(fleet.platform.blind_after, timeout + LAST_WORD)
 
 
 def looks_of(states: Mapping[str, ServiceState], fleet: Fleet) -> list[datetime]:

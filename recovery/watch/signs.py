@@ -4,13 +4,18 @@ Names of pulses: `tick`, `worker:<node name>`, `canary:<queue>`, `ping`.
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from recovery.config.fleet import Fleet
 from recovery.models import Pulse
 from recovery.watch.sight import AHEAD
 from recovery.watch.words import Part, PartStatus
 
 TICK, PING, WORKER, CANARY = "tick", "ping", "worker:", "canary:"
+PAUSE = "pause"
+"""Key of the last pause in the tick's detail: `until`, `seconds` and `sweeps`."""
+PAUSE_TOLD = timedelta(hours=1)
+"""For how long a pause that is over is told of."""
 
 TICK_EVERY = 5.0
 """Seconds between two notes that the tick came; it comes every second, a note of each would cost more than it says."""
@@ -40,6 +45,23 @@ def judge_tick(pulse: Pulse | None, now: datetime) -> Part:
     sender = pulse.detail.get("beat")
     said = f"ticks come from {sender}" if sender else "ticks come"
     return _judge(TICK, pulse, now, TICK_LIMIT, said, f"no tick for {{age:.0f}} s: {NEEDED}")
+
+
+def missed_sweeps(fleet: Fleet, seconds: float) -> int:
+    """Return how many sweeps come due within `seconds`: one per check interval and shard."""
+    return sum(int(seconds // interval) * fleet.platform.shards for interval in fleet.intervals())
+
+
+def last_pause(pulse: Pulse | None, now: datetime) -> str | None:
+    """Say what was missed while no tick came, for an hour after the ticks came again; None if nothing was."""
+    pause = pulse.detail.get(PAUSE) if pulse else None
+    if not isinstance(pause, dict):
+        return None
+    until = datetime.fromisoformat(str(pause["until"]))
+    if not until - AHEAD <= now < until + PAUSE_TOLD:
+        return None
+    silent = f"no tick came for {pause['seconds']:.0f} s until {until:%H:%M:%S} UTC"
+    return f"{silent}; sweeps missed meanwhile: {pause['sweeps']}, none is made up for"
 
 
 def judge_workers(pulses: Mapping[str, Pulse], now: datetime) -> list[Part]:

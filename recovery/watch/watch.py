@@ -8,7 +8,7 @@ from recovery.models import Event, JsonObject, Pulse
 from recovery.ports import Clock, Store
 from recovery.watch.health import diagnose
 from recovery.watch.sight import AHEAD, blindness
-from recovery.watch.signs import CANARY, PING, TICK, TICK_EVERY, WORKER
+from recovery.watch.signs import CANARY, PAUSE, PING, TICK, TICK_EVERY, TICK_LIMIT, WORKER, missed_sweeps
 from recovery.watch.words import PlatformHealth
 
 NAME_LENGTH = 200
@@ -37,10 +37,11 @@ class Watch:
         """Return how every part of the platform does. Raises `ConfigurationError` if no valid fleet was ever declared."""
         store = self._store
         pulses, leases, recoveries, states = store.pulses(), store.leases(), store.open_recoveries(), store.service_states()
-        return diagnose(pulses, leases, recoveries, states, self._fleet(), self._clock(), self._queues)
+        checks = store.check_states(states)
+        return diagnose(pulses, leases, recoveries, states, self._fleet(), self._clock(), self._queues, checks)
 
     def ticked(self, beat: str) -> None:
-        """Note that a tick came, and tell once when the platform goes blind and once when it sees again.
+        """Note that a tick came; tell once when the platform goes blind, once when it sees again, and once after a pause of the ticks.
 
         Does so at most every `TICK_EVERY` seconds, in one of the processes that tick; the other calls cost nothing or one
         conditional write.
@@ -63,7 +64,21 @@ class Watch:
         elif since is not None and not blind:
             self._store.record(events=[Event("platform:sees", now, data={"blind_seconds": (now - since).total_seconds()})])
             since = None
-        self._store.pulse(TICK, _not_back(now, before), {"beat": beat, "blind_since": since.isoformat() if since else None})
+        detail: JsonObject = {"beat": beat, "blind_since": since.isoformat() if since else None, PAUSE: self._pause(before, now)}
+        self._store.pulse(TICK, _not_back(now, before), detail)
+
+    def _pause(self, before: Pulse | None, now: datetime) -> JsonObject | None:
+        """Return the last pause of the ticks; one that ends now is told, with the sweeps that were missed in it: none is made up for."""
+        if before is None:
+            return None
+        seconds = (now - before.at).total_seconds()
+        if seconds <= TICK_LIMIT:
+            known = before.detail.get(PAUSE)
+            return known if isinstance(known, dict) else None
+        pause: JsonObject = {"until": now.isoformat(), "seconds": round(seconds, 3), "sweeps": missed_sweeps(self._fleet(), seconds)}
+        reason = f"no tick came for {seconds:.0f} s; sweeps that were due meanwhile and are not made up for: {pause['sweeps']}"
+        self._store.record(events=[Event("platform:missed", now, data={**pause, "reason": reason})])
+        return pause
 
     def canary_came(self, queue: str, sent_at: datetime) -> None:
         """Note that a canary came through `queue`, and how long it took."""

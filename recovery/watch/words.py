@@ -51,6 +51,8 @@ class PlatformHealth:
     parts: tuple[Part, ...]
     blind: str | None = None
     """Why it is blind, in one sentence."""
+    missed: str | None = None
+    """What was missed in a pause of the ticks that is over for less than an hour, in one sentence."""
 
     @property
     def troubles(self) -> tuple[Part, ...]:

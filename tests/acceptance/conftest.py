@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.faults import COOLDOWN
 from tests.sickbed import Patient
 from tests.stage import Stage
 
@@ -32,7 +33,7 @@ def patients() -> list[Patient]:
     return [
         Patient("web", "healthy_for = 0"),
         Patient("anvil", "healthy_for = 0"),
-        Patient("calm", "healthy_for = 0\ncooldown = { restart = 15 }"),
+        Patient("calm", f"healthy_for = 0\ncooldown = {{ restart = {COOLDOWN:g} }}"),
         Patient("search", 'healthy_for = 0\nplan = { service_unavailable = ["degrade"] }', DEGRADE),
         Patient("shadow", "dry_run = true"),
         Patient("gate", "healthy_for = 0", GATE),

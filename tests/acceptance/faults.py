@@ -1,4 +1,4 @@
-"""What the tests of faults share: a recovery in the middle of a step, the processes of the platform, an outage."""
+"""What several files share: a recovery in the middle of a step, the processes of the platform, an outage."""
 
 import os
 import signal
@@ -13,6 +13,9 @@ from recovery.models import Outcome, Recovery, StepState, utcnow
 from tests.servers.rooms import BROKER, REDIS
 from tests.stage import Stage
 from tests.support import eventually, freeze, is_dead
+
+COOLDOWN = 20.0
+"""Seconds between two restarts of the patient `calm`; a slow machine must be able to make it ill twice within them."""
 
 ours_to_break = pytest.mark.skipif(bool(REDIS or BROKER), reason="the Redis or broker of this run is a server that others use, too")
 

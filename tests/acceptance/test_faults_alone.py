@@ -16,7 +16,7 @@ from tests.acceptance.faults import mains
 from tests.servers.rooms import BROKER, POSTGRES, REDIS
 from tests.sickbed import Patient
 from tests.stage import UP, Stage
-from tests.support import eventually
+from tests.support import eventually, is_dead
 
 pytestmark = [
     pytest.mark.slow,
@@ -28,6 +28,10 @@ PLATFORM = "[platform]\nlease = 4\ncooldown = 0\nmax_attempts = 100\nretry_faile
 DISK = "48m"
 """Holds the database and the broker's file many times over."""
 REPORTS = 200
+END = 40.0
+"""Seconds in which an end is promised: remedies get 25 of them, then all is killed; the rest is for a machine under load."""
+SOON = 120.0
+"""Seconds in which things go on after the clock was set by 300: nobody waited for the old time to come again."""
 CLOCK = '''
 """Python imports this before anything else: the wall clock of this process is off by what a file says."""
 import time
@@ -116,22 +120,22 @@ def fill(file: Path) -> None:
 
 @pytest.mark.parametrize("step", [300, -300])
 def test_fault_19_a_clock_that_is_set_by_five_minutes_neither_repeats_nor_skips(stage: Stage, step: int) -> None:
-    before, offset, began = mains(stage), stage.folder / "offset", time.monotonic()
+    before, offset = mains(stage), stage.folder / "offset"
     web, anvil = stage.patients["web"], stage.patients["anvil"]
-    starts = (web.starts, anvil.starts)
+    starts, known = (web.starts, anvil.starts), {each.id for each in stage.history.recoveries(service="web")}
     anvil.hold("boot")
     stage.send("recovery.trigger", service="anvil", strategy="restart")
     eventually(lambda: anvil.starts == starts[1] + 1, 60, stage.tail)
 
     offset.write_text(str(step))
+    killed = utcnow()
     web.kill()
     anvil.release()
 
-    eventually(lambda: web.starts == starts[0] + 1 and web.answers() == 200, 60, stage.tail)
-    eventually(lambda: not stage.store.open_recoveries(), 90, stage.tail)
-    assert time.monotonic() - began < 90, "it did not wait for the old time to come again"
-    set_by = [(each.created_at - utcnow()).total_seconds() - step for each in stage.history.recoveries(service="web")]
-    assert min(abs(seconds) for seconds in set_by) < 120, "the platform's clock really was set"
+    eventually(lambda: web.starts == starts[0] + 1 and web.answers() == 200, SOON, stage.tail)
+    eventually(lambda: not stage.store.open_recoveries(), SOON, stage.tail)
+    opened = [each.created_at for each in stage.history.recoveries(service="web") if each.id not in known]
+    assert any(abs((moment - killed).total_seconds() - step) <= SOON for moment in opened), "the platform's clock really was set"
     offset.write_text("0")
     stage.await_healthy(within=90)
     assert (web.starts, anvil.starts) == (starts[0] + 1, starts[1] + 1)
@@ -148,13 +152,13 @@ def test_fault_10_an_end_under_load_comes_soon_and_loses_nothing(stage: Stage) -
         stage.send("recovery.report_failure", service="web", category="service_unavailable", message=f"under load, {number}")
     stage.patients["shop"].kill()
 
-    began = time.monotonic()
-    os.kill(int((stage.settings.home / "up.lock").read_text()), signal.SIGTERM)
+    supervisor, began = int((stage.settings.home / "up.lock").read_text()), time.monotonic()
+    os.kill(supervisor, signal.SIGTERM)
     eventually(lambda: "platform.stopping" in stage.tail(), 60, stage.tail)
     for name in slow:
         stage.patients[name].release()
-    eventually(lambda: not stage.running("celery"), 120, stage.tail)
-    assert time.monotonic() - began <= 40
+    eventually(lambda: is_dead(supervisor) and not stage.running("celery"), 120, stage.tail)
+    assert time.monotonic() - began <= END
 
     early = stage.start(*UP)
     time.sleep(0.5)  # it is in the middle of its start

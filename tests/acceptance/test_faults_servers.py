@@ -13,7 +13,7 @@ import pytest
 
 from recovery.client import RecoveryClient
 from recovery.models import AttemptState, Choice, Outcome, utcnow
-from tests.acceptance.faults import assert_finished_with_one_start, command, in_the_middle_of, mains, ours_to_break, outage, said
+from tests.acceptance.faults import COOLDOWN, assert_finished_with_one_start, command, in_the_middle_of, mains, ours_to_break, outage, said
 from tests.servers.rooms import POSTGRES
 from tests.stage import Stage
 from tests.support import eventually, freeze
@@ -116,7 +116,7 @@ def test_fault_16_an_emptied_redis_gets_its_cooldowns_from_the_history_and_its_m
     one, two = stage.story(first).attempts[0].created_at, stage.story(second).attempts[0].created_at
     assert one is not None
     assert two is not None
-    assert (two - one).total_seconds() >= 14.9
+    assert (two - one).total_seconds() >= COOLDOWN - 0.1
     skipped = [noted.decision.guard for noted in stage.story(second).decisions if noted.decision.choice is Choice.SKIP]
     assert "cooldown" in skipped
 

@@ -82,7 +82,9 @@ def test_fault_07_a_remedy_whose_process_is_killed_every_time_is_given_up_and_it
     closed = stage.closed("anvil", recovery.created_at, within=90)
     assert (closed.id, closed.state) == (recovery.id, RecoveryState.FAILED)
     (attempt,) = stage.story(closed).attempts
-    assert (attempt.state, attempt.runs, attempt.reason) == (AttemptState.FINISHED, 3, "restart lost its worker 3 times")
+    assert (attempt.state, attempt.runs) == (AttemptState.FINISHED, 3)
+    assert attempt.reason.startswith("restart lost its worker 3 times")
+    assert "ready (begun" in attempt.reason, "it tells how far it came"
     assert "needs a person" in stage.story(closed).decisions[-1].decision.reason
     assert mains(stage) == before
 
@@ -93,8 +95,9 @@ def test_fault_08_copies_of_a_message_that_come_while_it_is_at_work_are_fenced_o
 
     for _copy in range(3):
         stage.send("strategy.restart", to="restart", service="anvil", recovery_id=recovery.id, attempt=1)
+    # it comes after the copies
     stage.send("maintenance.canary", to="restart", queue="restart", sent_at=(sent := time.time()))
-    eventually(lambda: stage.store.pulses()["canary:restart"].at.timestamp() >= sent, 60)  # it came after the copies
+    eventually(lambda: (pulse := stage.store.pulses().get("canary:restart")) is not None and pulse.at.timestamp() >= sent, 60)
     stage.patients["anvil"].release()
 
     assert_finished_with_one_start(stage, recovery, starts)
@@ -102,7 +105,7 @@ def test_fault_08_copies_of_a_message_that_come_while_it_is_at_work_are_fenced_o
 
 
 def test_fault_09_a_worker_that_was_only_frozen_can_do_nothing_once_another_one_has_its_lease(stage: Stage) -> None:
-    starts = stage.patients["anvil"].starts
+    starts, mark = stage.patients["anvil"].starts, len(stage.tail())
     recovery = in_the_middle_of(stage, "stop")
     child = pool_child_at_work_on(stage, "anvil")
 
@@ -111,6 +114,6 @@ def test_fault_09_a_worker_that_was_only_frozen_can_do_nothing_once_another_one_
     closed = assert_finished_with_one_start(stage, recovery, starts)
     child.send_signal(signal.SIGCONT)
 
-    eventually(lambda: "attempt.abandoned service=anvil" in stage.tail())
+    eventually(lambda: "attempt.abandoned service=anvil" in stage.tail()[mark:], 60, stage.tail)
     assert stage.store.recovery(closed.id) == closed
     assert stage.patients["anvil"].starts == starts + 1

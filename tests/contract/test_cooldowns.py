@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,28 @@ def test_scripts_survive_a_server_that_forgot_them(redis_client: redis.Redis) ->
 
     assert cooldowns.remaining("shop", ["restart"])
     assert not cooldowns.acquire("shop", "restart", "attempt-2", 30)
+
+
+def test_a_connection_that_the_server_closed_is_opened_again(redis_client: redis.Redis, valkey_url: str) -> None:
+    cooldowns = RedisCooldowns(connect(valkey_url))
+    assert cooldowns.acquire("shop", "restart", "attempt-1", 30)
+
+    redis_client.client_kill_filter(skipme=True)
+
+    assert cooldowns.acquire("shop", "restart", "attempt-1", 30)
+
+
+def test_a_forked_child_leaves_its_parents_connection_alone(redis_client: redis.Redis, valkey_url: str) -> None:
+    cooldowns = RedisCooldowns(connect(valkey_url))
+    assert cooldowns.acquire("shop", "restart", "attempt-1", 30)
+
+    child = get_context("fork").Process(target=cooldowns.release, args=("shop", "restart", "attempt-1"))
+    child.start()
+    child.join(60)
+
+    assert child.exitcode == 0
+    assert not redis_client.exists(cooldown_key("shop", "restart"))
+    assert cooldowns.acquire("shop", "restart", "attempt-2", 30)
 
 
 def test_all_locks_of_a_service_live_in_one_slot_of_a_cluster() -> None:

@@ -2,7 +2,10 @@
 
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from sqlalchemy import Engine, bindparam, insert, select
@@ -11,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from recovery.errors import StoreUnavailable
 from recovery.models import utcnow
 from recovery.store.direct import Transaction
-from recovery.store.engine import dispose, open_engine
+from recovery.store.engine import KEPT_AT_HAND, at_hand, dispose, open_engine
 from recovery.store.migrate import migrate
 from recovery.store.schema import sweeps
 from recovery.store.sql import SqlStore
@@ -58,6 +61,69 @@ def test_an_interrupted_connection_is_not_used_again(engine: Engine) -> None:
     with Transaction(engine, WRITE) as connection:
         assert connection._driver is not before
     assert keys(engine) == []
+
+
+def test_a_connection_stays_at_hand_for_the_next_transaction(engine: Engine) -> None:
+    with Transaction(engine, WRITE) as connection:
+        before = connection._driver
+
+    with Transaction(engine, WRITE) as connection:
+        assert connection._driver is before
+
+
+def test_only_a_few_connections_stay_at_hand(engine: Engine) -> None:
+    together = Barrier(KEPT_AT_HAND + 2)
+
+    def read() -> None:
+        with Transaction(engine, "BEGIN"):
+            together.wait(timeout=30)
+
+    with ThreadPoolExecutor(together.parties) as threads:
+        for done in [threads.submit(read) for _ in range(together.parties)]:
+            done.result()
+
+    assert len(at_hand(engine).connections) == KEPT_AT_HAND
+
+
+def test_a_forked_child_has_none_of_its_parents_connections_at_hand(engine: Engine) -> None:
+    keys(engine)
+    ours, theirs = get_context("fork").Pipe()
+
+    child = get_context("fork").Process(target=lambda: theirs.send((len(at_hand(engine).connections), keys(engine))))
+    child.start()
+    child.join(timeout=60)
+
+    assert ours.recv() == (0, [])
+    assert len(at_hand(engine).connections) == 1
+
+
+def test_disposing_closes_the_connections_at_hand(engine: Engine) -> None:
+    with Transaction(engine, "BEGIN") as connection:
+        driver = connection._driver
+
+    dispose(engine)
+
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        driver.execute("SELECT 1")
+    assert keys(engine) == []
+
+
+def test_connections_without_a_pool_do_not_stay_open(engine: Engine) -> None:
+    single = open_engine(str(engine.url), keep_open=False)
+
+    keys(single)
+
+    assert not at_hand(single).connections
+
+
+def test_a_statement_that_is_gone_is_not_mistaken_for_a_new_one(engine: Engine) -> None:
+    found = []
+    for key in ("one", "two"):
+        with Transaction(engine, WRITE) as connection:
+            connection.execute(insert(sweeps).values(key=key, at=utcnow()))
+            found.append(connection.execute(select(sweeps.c.key).where(sweeps.c.key == key)).scalars())
+
+    assert found == [["one"], ["two"]]
 
 
 def test_a_driver_error_has_the_name_that_sqlalchemy_gives_it_and_no_values(engine: Engine) -> None:

@@ -66,7 +66,7 @@ def drain_and_die(point: str, redis_url: str, database: str) -> None:
         return answers
 
     if point == "in the middle of the batch":
-        event.listen(store.engine, "after_cursor_execute", lambda *seen: die() if "INTO failures" in seen[2] else None)
+        event.listen(store.engine, "after_cursor_execute", lambda *seen: die() if "INTO decisions" in seen[2] else None)
     if point == "before the commit":
         event.listen(store.engine, "commit", die)
     following: Callable[[Sequence[object]], None] = die if point == "after the acknowledgement" else lambda _answers: None

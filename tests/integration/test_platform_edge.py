@@ -96,6 +96,11 @@ class Platform:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(pidfile.read_text().split()[0]), signal.SIGKILL)
 
+    @property
+    def worker(self) -> subprocess.Popen[bytes]:
+        assert self._worker is not None, "the worker was not started"
+        return self._worker
+
     def call(self, task: str, task_id: str | None = None, **kwargs: Any) -> AsyncResult:
         return self._app.send_task(task, kwargs=kwargs, task_id=task_id, queue="failures")
 

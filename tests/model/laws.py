@@ -150,6 +150,10 @@ class Laws:
     def _on_release_lease(self, args: tuple[Any, ...], _answer: object) -> None:
         self._given_up.add((args[0].service, args[0].fence))
 
+    def _on_hand_back(self, args: tuple[Any, ...], _answer: object) -> None:
+        self._require_newest(args[0], "an attempt that was handed back")
+        self._given_up.add((args[0].service, args[0].fence))
+
     def _on_holds(self, args: tuple[Any, ...], answer: object) -> None:
         if answer:
             self._require_newest(args[0], "a guard's yes")

@@ -175,7 +175,8 @@ class Side(World):
     def worker(self, node: str) -> Executor:
         ticks = itertools.count()
         watch = Watch(now=lambda: next(ticks) / 100, pause=lambda _seconds: None)
-        return Executor(self.at_work, self.registry, lambda: self.fleet, self._probe, self.clock, node, watch=watch)
+        keeps = lambda _work: None  # noqa: E731 - a thread of its own would be no part of the story
+        return Executor(self.at_work, self.registry, lambda: self.fleet, self._probe, self.clock, node, watch=watch, insist=keeps)
 
     def _probe(self, checks: Sequence[str]) -> dict[str, Finding]:
         return {name: Finding(name.split(".")[0] not in self.patients.sick, "sick") for name in checks}

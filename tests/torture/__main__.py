@@ -4,8 +4,11 @@ import argparse
 import signal
 import sys
 import time
+from contextlib import ExitStack
 from random import SystemRandom
 
+from tests.servers import started
+from tests.servers.programs import POSTGRES, REDIS, provide
 from tests.torture.campaign import Campaign, Record
 from tests.torture.crew import Crew
 from tests.torture.house import House
@@ -24,8 +27,12 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--plant", choices=sorted(PLANTS), help="give the platform a bug on purpose")
     parser.add_argument("--database", metavar="URL", help="PostgreSQL; a schema is made in it and dropped (default: SQLite)")
     parser.add_argument("--redis", metavar="URL", help="an empty Redis database (default: an embedded Valkey, which is killed, too)")
+    parser.add_argument("--servers", action="store_true", help="start a PostgreSQL and a Redis for the campaign, and end them with it")
     parser.add_argument("--keep", action="store_true", help="keep the folder with ledgers, logs and database")
-    return parser.parse_args(arguments)
+    chosen = parser.parse_args(arguments)
+    if chosen.servers and (chosen.database or chosen.redis):
+        parser.error("--servers brings its own: leave --database and --redis away")
+    return chosen
 
 
 def torture(chosen: argparse.Namespace) -> tuple[Record, list[Violation]]:
@@ -48,6 +55,15 @@ def torture(chosen: argparse.Namespace) -> tuple[Record, list[Violation]]:
     return record, violations
 
 
+def _serve(chosen: argparse.Namespace, running: ExitStack) -> None:
+    """Start the servers of a campaign; whoever lacks one is told so."""
+    missing = provide((POSTGRES, REDIS))
+    if missing:
+        sys.exit("; ".join(f"{kind.name} is {reason}" for kind, reason in missing.items()))
+    chosen.database = running.enter_context(started.postgres())["RECOVERY_TEST_POSTGRES"]
+    chosen.redis = running.enter_context(started.redis())["RECOVERY_TEST_REDIS"]
+
+
 def say(line: str) -> None:
     """Print a line at once."""
     print(line, flush=True)  # noqa: T201 - the report goes to a person
@@ -56,7 +72,11 @@ def say(line: str) -> None:
 def main() -> int:
     """Return the exit code: 0 if nothing was violated."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave nothing behind
-    record, violations = torture(options())
+    chosen = options()
+    with ExitStack() as running:
+        if chosen.servers:
+            _serve(chosen, running)
+        record, violations = torture(chosen)
     for line in show(record, violations):
         say(line)
     return 1 if violations else 0

@@ -25,6 +25,7 @@ ENTERED = {
     "finish_attempt": "finish_attempt",
     "renew_lease": "renew_lease",
     "release_lease": "release_lease",
+    "hand_back": "release_lease",
 }
 """Methods of the store that write -> their point."""
 

@@ -78,11 +78,11 @@ def show(record: Record, violations: Sequence[Violation]) -> Iterator[str]:
     yield ""
     found = resumes(record.hits, evidence.writes)
     yield "resumed after a kill by another process:"
-    working, alone = [one for one in found if one.at_work], f"lease of {LEASE:g} s + {MARGIN:g} s"
-    yield _resume_line("a worker alone was lost", [one.seconds for one in working if one.alone], LEASE + MARGIN, alone)
-    yield _resume_line("other parts were struck, too", [one.seconds for one in working if not one.alone])
-    early = [one.seconds for one in found if not one.at_work]
-    yield _resume_line("before the attempt had begun", early, RESEND + MARGIN, f"resend after {RESEND:g} s + {MARGIN:g} s")
+    alone = [one for one in found if one.alone]
+    at_work, early = ([one.seconds for one in alone if one.at_work is there] for there in (True, False))
+    yield _resume_line("a worker alone was lost", at_work, LEASE + MARGIN, f"lease of {LEASE:g} s + {MARGIN:g} s")
+    yield _resume_line("the same, before the attempt had begun", early, RESEND + MARGIN, f"resend after {RESEND:g} s + {MARGIN:g} s")
+    yield _resume_line("other parts were struck, too", [one.seconds for one in found if not one.alone])
     gaps = sum(1 for entry in evidence.entries if entry.phase is Phase.EFFECT and in_the_gap(entry, evidence.grants))
     refused = sum(1 for entry in evidence.entries if entry.phase is Phase.REFUSED)
     yield f"frozen between guard and effect: {gaps} acted under their old fence when they woke, {refused} were sent away by the patient"

@@ -1,30 +1,22 @@
-"""Commands with which people steer: approve, silence, deploy, pause, resume, replay and what status, why and show make of them."""
+"""Commands with which people steer: approve, silence, deploy, pause, resume and what status, why and show make of them."""
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
-from recovery.config.load import load
-from recovery.decide.facts import gather
-from recovery.decide.judgement import judge
-from recovery.decide.record import basis_of
 from recovery.engine import consent, silencing
-from recovery.models import Approval, Decision, Recovery, RecoveryState, ServiceState, SilenceKind, Status, utcnow
+from recovery.models import Approval, Recovery, RecoveryState, ServiceState, SilenceKind, Status, utcnow
 from recovery.store.engine import dispose
-from recovery.store.memory import MemoryCooldowns
 from recovery.store.migrate import migrate
 from recovery.store.sql import SqlStore
-from strategies import STRATEGIES
+from tests.commands import Run, data, output
 from tests.rows import recovery
 from workers.cli import direct
 from workers.cli import recovery as command_line
-from workers.cli.parts import kinds
 
 FILE = """
 [platform]
@@ -50,8 +42,6 @@ reason = "backup"
 at = "02:00"
 duration = 1800
 """
-
-Run = Callable[..., Result]
 
 
 class Broker:
@@ -91,16 +81,6 @@ def store(tmp_path: Path) -> Iterator[SqlStore]:
     store = SqlStore.open(url)
     yield store
     dispose(store.engine)
-
-
-def output(result: Result, code: int = 0) -> str:
-    assert result.exit_code == code, result.output
-    return result.output
-
-
-def data(result: Result, code: int = 0) -> Any:
-    assert result.exit_code == code, result.output
-    return json.loads(result.stdout)
 
 
 def asked(store: SqlStore, service: str = "shop", seconds: float = 600) -> Recovery:
@@ -318,61 +298,6 @@ def test_cancel_reaches_the_database_also_while_the_broker_is_away(run: Run, sto
     assert f"The recovery of shop ({waiting.id}) ends at its next step." in told
     assert "The broker does not answer" in told
     assert "cache has no open recovery" in output(run("cancel", "cache"), 2)
-
-
-# --- replay ---
-
-
-def decided(store: SqlStore, tmp_path: Path) -> Recovery:
-    """Let the guards decide about a recovery of `shop`, and store what they looked at."""
-    fleet = load(tmp_path / "recovery.toml", kinds()).fleet
-    now = utcnow()
-    store.record_sweep([], [], [ServiceState("shop", Status.UNHEALTHY, seen_at=now, since=now)], [])
-    row = recovery("shop", created_at=now, config_version=fleet.version)
-    store.open_recovery(row, None, [], [])
-    facts = gather(store, MemoryCooldowns(utcnow), fleet, row, now, frozenset(STRATEGIES))
-    judgement = judge(facts)
-    made: list[Decision] = list(judgement.decisions)
-    assert store.transition(row, replace(row, reason="decided"), decisions=made, basis=basis_of(facts, judgement))
-    return row
-
-
-def test_replay_by_the_same_configuration_finds_no_difference(run: Run, store: SqlStore, tmp_path: Path) -> None:
-    assert "No decision was recorded since" in output(run("replay"))
-    decided(store, tmp_path)
-
-    text = output(run("replay", "--since", "1h"))
-
-    assert text.startswith("1 decision since")
-    assert text.endswith("all as recorded.\n")
-    assert data(run("replay", "--json"))["different"] == []
-
-
-def test_replay_by_another_configuration_shows_what_would_be_different(run: Run, store: SqlStore, tmp_path: Path) -> None:
-    row = decided(store, tmp_path)
-    other = tmp_path / "other.toml"
-    other.write_text(FILE.replace("[services.shop]", "[services.shop]\nmanaged = false"))
-
-    text = output(run("replay", "--config", str(other)), code=1)
-    found = data(run("replay", "--config", str(other), "--json"), code=1)
-
-    assert "act restart by all_clear -> suppress by unmanaged" in text
-    assert "1 would be different." in text
-    assert f"1 of them were made under another version of the configuration: 1 under {row.config_version}." in text
-    assert [(each["recovery_id"], each["now"]) for each in found["different"]] == [(row.id, "suppress by unmanaged")]
-    assert found["other_versions"] == {row.config_version: 1}
-    assert data(run("replay", "--config", str(other), "--service", "cache", "--json"))["decisions"] == 0
-
-
-def test_replay_refuses_an_invalid_file_with_its_problems(run: Run, store: SqlStore, tmp_path: Path) -> None:
-    other = tmp_path / "other.toml"
-    other.write_text("[services.shop]\nmanagd = true\n")
-
-    told = output(run("replay", "--config", str(other)), code=2)
-
-    assert "other.toml:2" in told
-    assert "did you mean 'managed'?" in told
-    assert "does not exist" in output(run("replay", "--config", str(tmp_path / "none.toml")), code=2)
 
 
 # --- emergency: what is refused before anything is opened ---

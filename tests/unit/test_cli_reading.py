@@ -1,58 +1,33 @@
-"""The commands that read: what they print for people, what they print for programs, and their exit codes."""
+"""The commands that read the history: what they print for people, what they print for programs, and their exit codes."""
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from recovery.models import (
     Action,
-    Attempt,
-    AttemptState,
     Category,
-    CheckState,
     Choice,
     Decision,
     Kind,
     LeftOut,
-    Mitigation,
     Outcome,
     Plan,
     PlannedAttempt,
-    Recovery,
     RecoveryState,
-    ServiceState,
-    Status,
     StepState,
     utcnow,
 )
 from recovery.store.engine import dispose
 from recovery.store.migrate import migrate
 from recovery.store.sql import SqlStore
-from tests.rows import attempt, failure, lease_for, recovery, step
+from tests.commands import FILE, Run, data, output, recovered
+from tests.rows import attempt, recovery, step
 from workers.cli import recovery as command_line
-
-FILE = """
-[services.shop]
-description = "sells"
-depends_on = ["cache"]
-[[services.shop.checks]]
-type = "tcp"
-port = 8080
-interval = 2
-[services.shop.remedies.degrade]
-[services.cache]
-[[services.cache.checks]]
-type = "tcp"
-port = 6379
-"""
-
-Run = Callable[..., Result]
 
 
 @pytest.fixture
@@ -70,173 +45,6 @@ def store(tmp_path: Path) -> Iterator[SqlStore]:
     store = SqlStore.open(url)
     yield store
     dispose(store.engine)
-
-
-def seen(store: SqlStore, service: str, status: Status, ago: float = 0.0) -> None:
-    now = utcnow() - timedelta(seconds=ago)
-    state = ServiceState(service, status, 100 if status is Status.HEALTHY else 0, since=now, seen_at=now, message="refused")
-    store.record_sweep([], [CheckState(service, "tcp", status, at=now, message="refused", latency=0.02)], [state], [])
-
-
-def recovered(store: SqlStore, service: str = "shop", outcome: Outcome = Outcome.RESOLVED) -> Recovery:
-    """Store a recovery that was reported, acted and closed."""
-    finished = utcnow()
-    now = finished - timedelta(seconds=2)
-    row = recovery(service, created_at=now, first_evidence_at=now - timedelta(seconds=0.5), message="does not answer", reason="accepted")
-    held = Decision(service, Choice.DELAY, "cooldown", "cooling down: 5.0 s left", now, row.id, "restart", facts={"left": 5.0}, until=now)
-    store.open_recovery(row, failure(service, occurred_at=row.first_evidence_at, source="health"), [held], [])
-    first: Attempt = attempt(row)
-    current = store.transition(row, replace(row, state=RecoveryState.IN_PROGRESS, attempt=1), attempt=first)
-    assert current
-    lease = store.acquire_lease(service, row.id, "worker-1", now, now + timedelta(seconds=10)) or lease_for(store, row)
-    running = store.begin_attempt(lease, 1, now)
-    store.journal(lease, step(row, 0, fence=lease.fence, name="stop", state=StepState.FINISHED, started_at=now, finished_at=now))
-    done = replace(running, state=AttemptState.FINISHED, outcome=outcome, finished_at=now, reason="1 check passed")
-    store.finish_attempt(lease, done, [], now)
-    store.release_lease(lease)
-    current = store.recovery(row.id)
-    assert current
-    state = RecoveryState.SUCCEEDED if outcome in {Outcome.RESOLVED, Outcome.MITIGATED} else RecoveryState.FAILED
-    closed = store.transition(
-        current, replace(current, state=state, outcome=outcome, finished_at=finished, due_at=None, reason="1 check passed")
-    )
-    assert closed
-    return closed
-
-
-def output(result: Result, code: int = 0) -> str:
-    assert result.exit_code == code, result.output
-    return result.output
-
-
-def data(result: Result, code: int = 0) -> Any:
-    assert result.exit_code == code, result.output
-    return json.loads(result.stdout)
-
-
-def test_status_shows_every_declared_service(run: Run, store: SqlStore) -> None:
-    seen(store, "shop", Status.HEALTHY)
-
-    text = output(run("status"))
-
-    assert "2 services: 1 healthy, 1 unknown. Last sweep" in text
-    assert [line.split()[:2] for line in text.splitlines()[2:4]] == [["shop", "healthy"], ["cache", "unknown"]]
-
-
-def test_status_exits_with_3_while_a_service_is_unhealthy(run: Run, store: SqlStore) -> None:
-    seen(store, "shop", Status.UNHEALTHY)
-    row = recovery("shop", reason="waits for cache")
-    store.open_recovery(row, None, [], [])
-
-    found = data(run("status", "--json"), code=3)
-
-    shop = found["services"][0]
-    assert (shop["service"], shop["status"], shop["message"]) == ("shop", "unhealthy", "refused")
-    assert shop["recovery"] == {
-        "id": row.id,
-        "state": "pending",
-        "attempt": 0,
-        "category": "service_unavailable",
-        "reason": "waits for cache",
-        "held_by": "",
-    }
-
-
-def test_status_believes_nothing_when_nobody_is_looking(run: Run, store: SqlStore) -> None:
-    seen(store, "shop", Status.HEALTHY, ago=60)
-
-    lines = output(run("status"), code=3).splitlines()
-
-    assert lines[0].startswith("Nobody is looking")
-    assert lines[1].startswith("2 services: 2 unknown.")
-    assert "unknown (was healthy)" in lines[3]
-    assert data(run("status", "--json"), code=3)["stale"]
-    assert "The platform itself" not in "\n".join(lines)
-
-
-def test_status_names_the_parts_in_trouble_where_workers_live_and_nobody_is_looking(run: Run, store: SqlStore) -> None:
-    seen(store, "shop", Status.HEALTHY, ago=60)
-    store.pulse("worker:recover@host", utcnow(), {"queues": ["restart"]})
-    store.pulse("tick", utcnow() - timedelta(seconds=300), {})
-
-    text = output(run("status"), code=3)
-
-    assert text.startswith("Nobody is looking")
-    assert "The platform itself is" in text
-    assert "  lost     tick: " in text
-    assert "worker:recover@host" not in text
-
-
-@pytest.mark.parametrize(
-    ("state", "reason", "told"),
-    [
-        (
-            RecoveryState.FAILED,
-            "nothing could be tried; left out: degrade: not declared; held back: restart: restart ran 3 times",
-            "needs a person: restart ran 3 times (recovery why shop); refused",
-        ),
-        (RecoveryState.SUPPRESSED, "shop is declared managed = false", "left alone: shop is declared managed = false (recovery why shop)"),
-        (RecoveryState.CANCELLED, "rejected by ada: wait", "ended by a person: rejected by ada: wait (recovery why shop)"),
-    ],
-)
-def test_status_tells_that_a_sick_service_waits_for_a_person(
-    run: Run, store: SqlStore, state: RecoveryState, reason: str, told: str
-) -> None:
-    seen(store, "shop", Status.UNHEALTHY)
-    row = recovery("shop", plan=Plan(left_out=(LeftOut(strategy="degrade", why="not declared"),)), created_at=utcnow())
-    store.open_recovery(row, None, [], [])
-    store.transition(row, replace(row, state=state, reason=reason, finished_at=utcnow(), due_at=None))
-
-    text = output(run("status"), code=3)
-
-    assert told in text
-    assert f"{row.id[:8]} {state}" in text
-    assert "idle" not in text.splitlines()[2]
-
-
-def test_a_recovery_that_failed_is_forgotten_once_the_service_is_well(run: Run, store: SqlStore) -> None:
-    seen(store, "shop", Status.HEALTHY)
-    recovered(store, outcome=Outcome.FAILED)
-
-    assert "needs a person" not in output(run("status"))
-
-
-def test_status_names_what_is_mitigated(run: Run, store: SqlStore) -> None:
-    seen(store, "shop", Status.HEALTHY)
-    row = recovery("shop")
-    store.open_recovery(row, None, [], [])
-    now = utcnow()
-    store.transition(row, row, mitigation=Mitigation("shop", "degrade", row.id, now, now + timedelta(hours=1)))
-
-    assert "Mitigated" in output(run("status"))
-    assert data(run("status", "--json"))["mitigations"][0]["strategy"] == "degrade"
-
-
-def test_services_shows_what_is_declared(run: Run, store: SqlStore) -> None:
-    found = data(run("services", "--json"))
-
-    assert found[0] == {
-        "service": "shop",
-        "status": "unknown",
-        "managed": True,
-        "autonomy": "auto",
-        "flapping": False,
-        "checks": ["tcp"],
-        "driver": None,
-        "remedies": ["degrade"],
-        "depends_on": ["cache"],
-        "description": "sells",
-    }
-    assert "sells" in output(run("services"))
-
-
-def test_services_of_one_service_shows_its_checks(run: Run, store: SqlStore) -> None:
-    seen(store, "shop", Status.UNHEALTHY)
-
-    found = data(run("services", "shop", "--json"))
-
-    assert [(check["check"], check["type"], check["every"], check["status"]) for check in found] == [("tcp", "tcp", 2.0, "unhealthy")]
-    assert "refused" in output(run("services", "shop"))
 
 
 def test_history_lists_the_newest_first_and_filters(run: Run, store: SqlStore) -> None:
@@ -313,8 +121,8 @@ def test_show_says_each_left_out_reason_once_and_what_the_verification_saw(run: 
     text = output(run("show", row.id))
 
     assert text.count("degrade: not declared") == 1
-    assert "verify failed: not healthy after 7.5 s: http: refused" in text
-    assert "verify done, 7.5 s" in text
+    assert "verify by checks failed: not healthy after 7.5 s: http: refused" in text
+    assert "verify by checks done, 7.5 s" in text
 
 
 def test_a_restore_is_called_so(run: Run, store: SqlStore) -> None:

@@ -263,6 +263,20 @@ def test_a_reference_may_stand_for_a_number() -> None:
             window("at = '02:00'\nduration = 60\nservices = ['shp']") + "[services.shop]",
             "5: maintenance[0].services[0]: no service is called 'shp'",
         ),
+        (
+            window("at = '02:00'\nduration = 60\nlabels = {team = 'paymens'}") + "[services.shop]\nlabels = {team = 'payments'}",
+            "5: maintenance[0].labels: covers nothing: no service bears team=paymens, did you mean 'team=payments'?",
+        ),
+        (
+            window("at = '02:00'\nduration = 60\nservices = ['shop']\nlabels = {team = 'a', tier = '1'}")
+            + "[services.shop]\nlabels = {team = 'a'}\n[services.cache]\nlabels = {tier = '1'}",
+            "6: maintenance[0].labels: covers nothing: no service bears team=a and tier=1",
+        ),
+        (
+            "[platform]\nflap_high = 20",
+            "1: platform: flap_low (25) must not be above flap_high (20): flapping begins at the one and ends below the other, so set both",
+        ),
+        ("[platform]\napprovers = ['ada', ' ']", "2: platform.approvers[1]: must be a person's name, not an empty text"),
         (window("at = '02:00'\nduration = 60") * 2, "6: maintenance[1].name: a second window is named 'night'"),
         (service("description = '${NO_SUCH}'"), "2: services.shop.description: the environment variable NO_SUCH is not set"),
         (service("description = '${1x}'"), "2: services.shop.description: '${1x}' is no reference"),

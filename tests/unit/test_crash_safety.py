@@ -1,13 +1,18 @@
 """What happens when whoever carries out an attempt dies, freezes or is doubled: nothing is lost and nothing acts twice."""
 
+import threading
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from unittest.mock import patch
 
 import pytest
 
-from recovery.errors import LeaseLost
+from recovery.config.fleet import PlatformDeclaration
+from recovery.engine.renewal import insist
+from recovery.errors import LeaseLost, StoreUnavailable
 from recovery.models import AttemptState, Outcome, RecoveryState, Status, StepState
 from recovery.ports import Execute, Wait
+from tests.support import eventually
 from tests.world import World
 
 
@@ -211,7 +216,7 @@ def test_a_worker_that_is_told_to_stop_hands_its_attempt_over_at_once() -> None:
     ended = world.execute(directive)
 
     assert ended
-    assert (ended.outcome, ended.runs) == (Outcome.RESOLVED, 2)
+    assert (ended.outcome, ended.runs) == (Outcome.RESOLVED, 1)
     assert world.ledger == ["restart.one", "restart.two"]
 
 
@@ -256,3 +261,103 @@ def test_a_recovery_whose_worker_died_is_finished_by_the_tick_alone() -> None:
     recovery = world.store.recovery(recovery_id)
     assert recovery
     assert recovery.state is RecoveryState.SUCCEEDED
+
+
+def lose_store(world: World, recovery_id: str, seconds: float) -> None:
+    """Let the store be away from the middle of step one on, for some seconds, while the worker lives."""
+
+    def away(*_args: object, **_kwargs: object) -> None:
+        raise StoreUnavailable("the database is away")
+
+    directive = world.advance(recovery_id)
+    if not isinstance(directive, Execute):
+        (directive,) = world.reaper.tick()
+    outage = patch.multiple(world.store, journal=away, holds=away, finish_attempt=away, release_lease=away, hand_back=away)
+    world.strategies["restart"].during["one"] = outage.start
+    try:
+        with pytest.raises(StoreUnavailable):
+            world.execute(directive)
+    finally:
+        outage.stop()
+    world.strategies["restart"].during.clear()
+    world.later(seconds)
+
+
+@pytest.mark.parametrize("seconds", [1, 60])
+def test_outages_of_the_store_do_not_park_an_attempt_however_many_there_are(seconds: float) -> None:
+    world = World("restart", platform={"lease": 10, "max_runs": 2})
+    recovery_id = world.report()
+    world.strategies["restart"].took_effect = lambda _step: False
+
+    for _ in range(5):
+        lose_store(world, recovery_id, seconds)
+        world.settle()
+        assert world.store.lease_of("web") is None, "whoever comes next need not wait for the lease to run out"
+        world.later(10)
+    world.reaper.tick()
+    world.execute(Execute(recovery_id, "web", "restart", "restart", 1))
+
+    (attempt,) = world.store.attempts(recovery_id)
+    assert (attempt.outcome, attempt.runs) == (Outcome.RESOLVED, 1)
+
+
+def test_a_worker_that_dies_between_outages_still_counts_as_lost() -> None:
+    world = World("restart", platform={"lease": 10, "max_runs": 2})
+    recovery_id = lose_worker(world, "one")
+    world.later(11)
+    lose_store(world, recovery_id, 1)
+    world.settle()
+    world.later(11)
+    world.strategies["restart"].during["one"] = kill
+    with keeping_leases(world), pytest.raises(Killed):
+        world.execute(world.reaper.tick()[0])
+
+    world.later(11)
+    world.reaper.tick()
+
+    (attempt,) = world.store.attempts(recovery_id)
+    assert attempt.outcome is Outcome.FAILED
+    assert "lost its worker 2 times" in attempt.reason
+
+
+def test_what_cannot_be_given_up_during_an_outage_is_given_up_when_the_store_is_back() -> None:
+    answers = iter([StoreUnavailable("away"), StoreUnavailable("away"), None])
+    done = threading.Event()
+
+    def give_up() -> None:
+        answer = next(answers)
+        if answer is not None:
+            raise answer
+        done.set()
+
+    insist(give_up)
+
+    assert done.wait(30)
+
+
+def test_a_worker_that_lost_the_store_and_wakes_up_late_takes_nothing_from_its_successor() -> None:
+    world = World("restart", platform={"lease": 10})
+    recovery_id = world.report()
+    lose_store(world, recovery_id, 11)
+    successor = world.store.acquire_lease("web", recovery_id, "worker-2", world.now, world.now + timedelta(seconds=10))
+    assert successor
+
+    world.settle()
+
+    assert world.store.holds(successor)
+
+
+def test_a_worker_renews_its_lease_while_a_step_runs() -> None:
+    assert PlatformDeclaration().lease == 10
+    world = World("restart", platform={"lease": 1})
+    directive = world.advance(world.report())
+
+    def take_long() -> None:
+        world.later(30)
+        eventually(lambda: world.store.lease_of("web").until == world.now + timedelta(seconds=1))  # type: ignore[union-attr]
+
+    world.strategies["restart"].during["one"] = take_long
+    ended = world.execute(directive)
+
+    assert ended
+    assert (ended.outcome, ended.runs) == (Outcome.RESOLVED, 1)

@@ -124,13 +124,6 @@ def test_every_test_that_is_named_as_proof_exists(page: Path) -> None:
     assert set(re.findall(r"`(test_\w+)`", page.read_text())) <= there
 
 
-def test_every_fault_test_is_named_on_the_page_of_failures() -> None:
-    there = {name for file in (ROOT / "tests").rglob("test_faults_*.py") for name in re.findall(r"def (test_\w+)", file.read_text())}
-
-    assert there
-    assert there <= set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "failure-modes.md").read_text()))
-
-
 def test_every_page_is_in_the_index() -> None:
     index = (ROOT / "docs" / "index.md").read_text()
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from recovery.models import Choice, RecoveryState, Status
-from recovery.ports import Done, Execute, Wait
+from recovery.models import Choice, RecoveryState, SilenceKind, Status
+from recovery.ports import Done, Execute, Intake, Wait
 from tests.world import World
 
 
@@ -185,3 +185,26 @@ def test_a_service_given_up_is_looked_at_again_when_its_cap_could_have_been_rese
 
     assert during == given_up
     assert after != given_up
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_dry_run_by_hand_answers_at_once_although_another_recovery_is_open_and_changes_nothing(held: bool) -> None:
+    world = World("restart", "degrade")
+    if held:
+        world.silence(SilenceKind.MAINTENANCE, 300)
+    standing = world.report()
+    world.advance(standing)
+    before = (world.recovery(standing), world.store.attempts(standing), world.cooldowns.remaining("web", ["restart", "degrade"]))
+
+    accepted = world.desk.trigger("web", dry_run=True)
+
+    assert accepted.intake is Intake.OPENED
+    assert accepted.recovery.id != standing
+    assert isinstance(world.advance(accepted.recovery.id), Done), "nobody waits for it"
+    rehearsal = world.recovery(accepted.recovery.id)
+    assert (rehearsal.state, rehearsal.dry_run) == (RecoveryState.SUPPRESSED, True)
+    does = "is held by maintenance" if held else "is in_progress"
+    assert rehearsal.reason == f"dry run (recovery): would run restart, then degrade; the automatic recovery {standing[:8]} {does} now"
+    assert world.guards(rehearsal.id) == ["dry_run"]
+    assert before == (world.recovery(standing), world.store.attempts(standing), world.cooldowns.remaining("web", ["restart", "degrade"]))
+    assert world.desk.trigger("web", recovery_id=rehearsal.id, dry_run=True).intake is Intake.DUPLICATE

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from recovery.config.fleet import MaintenanceDeclaration
+from recovery.decide.record import THRESHOLDS
 from recovery.decide.replay import Replayed, replay
+from recovery.detect.flapping import change_rate
 from recovery.models import Action, Answer, Autonomy, Category, ServiceState, SilenceKind, Status
 from recovery.ports import Execute
 from recovery.store.migrate import migrate
@@ -313,3 +315,66 @@ def test_facts_of_a_later_version_are_read_as_far_as_they_are_known(unknown: boo
     (made,) = replay([replace(basis, facts=facts)], world.fleet, world.registry)
 
     assert made.same
+
+
+BUSY = "10" * 10 + "1"
+"""Looks that changed each time."""
+SETTLING = "1" * 12 + "01010" + "0" * 4
+"""Looks of which some changed a while ago."""
+
+
+def flapped(recent: str, *, flapping: bool) -> World:
+    """A world in which it was decided about a service with these looks under the thresholds 30 and 25."""
+    world = World("restart", platform={"flap_high": 30, "flap_low": 25})
+    state = ServiceState("web", Status.UNHEALTHY, since=world.now, seen_at=world.now, recent=recent, change_rate=change_rate(recent))
+    world.store.record_sweep([], [], [replace(state, flapping=flapping)], [])
+    world.advance(world.report())
+    return world
+
+
+def by_thresholds(world: World, high: float, low: float) -> list[tuple[str, str]]:
+    world.change(flap_high=high, flap_low=low)
+    world.fleet = world.fleet.model_copy(update={"version": "v2"})
+    return changes(world)
+
+
+HELD, ACTED = "delay by flapping", "act restart by all_clear"
+
+
+@pytest.mark.parametrize(
+    ("recent", "flapping", "high", "low", "expected"),
+    [
+        (BUSY, True, 101, 90, [(HELD, ACTED)]),
+        (BUSY, True, 30, 25, []),
+        (BUSY, True, 20, 15, []),
+        (SETTLING, True, 40, 35, [(HELD, ACTED)]),
+        (SETTLING, True, 40, 25, [(HELD, ACTED)]),
+        (SETTLING, True, 29, 20, []),
+        (SETTLING, False, 20, 15, [(ACTED, HELD)]),
+        (SETTLING, False, 29.9, 20, []),
+    ],
+)
+def test_flapping_is_judged_anew_by_the_thresholds_of_the_other_configuration(
+    recent: str, flapping: bool, high: float, low: float, expected: list[tuple[str, str]]
+) -> None:
+    assert 25 < change_rate(SETTLING) < 29
+    assert by_thresholds(flapped(recent, flapping=flapping), high, low) == expected
+
+
+def test_looks_that_were_recorded_before_thresholds_were_count_as_they_did_between_them() -> None:
+    world = flapped(SETTLING, flapping=True)
+    (basis,) = world.store._tables.bases
+    world.store._tables.bases[:] = [replace(basis, facts={name: fact for name, fact in basis.facts.items() if name != THRESHOLDS})]
+
+    assert by_thresholds(world, 40, 25) == []
+
+
+def test_a_platform_that_was_blind_stays_so_whatever_the_other_configuration_says() -> None:
+    world = World("restart")
+    world.blind = "no sweep for 99 s"
+    world.advance(world.report())
+    world.blind = None
+    world.change(blind_after=9_999.0)
+    world.fleet = world.fleet.model_copy(update={"version": "v2"})
+
+    assert changes(world) == []

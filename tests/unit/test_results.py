@@ -1,19 +1,28 @@
 """Celery's questions about a recovery are answered from the recovery's own row."""
 
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from celery import Celery, states
+from celery.exceptions import BackendGetMetaError
 from celery.result import AsyncResult
 
+from recovery.errors import ServiceNotFound, StoreUnavailable
 from recovery.models import Action, Attempt, AttemptState, Category, Kind, Outcome, Plan, Recovery, RecoveryState, Severity
 from recovery.ports import Store
 from recovery.store.engine import open_engine
 from recovery.store.migrate import migrate
 from recovery.store.sql import SqlStore
-from workers.results import RecoveryBackend, meta_of
+from workers.results import meta_of
 
+ROOT = Path(__file__).parents[2]
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 OPEN = Recovery(
     id="5f0c6a0e-1111-4222-8333-444455556666",
@@ -112,13 +121,68 @@ def test_results_of_ordinary_tasks_are_kept_as_ever(app: Celery, store: Store) -
     assert AsyncResult("some-task", app=app).get(timeout=60) == {"answer": 42}
 
 
-def test_one_engine_serves_all_questions(app: Celery, store: Store) -> None:
-    backend = app.backend
-    assert isinstance(backend, RecoveryBackend)
+def test_the_refusal_of_a_request_is_one_sentence_for_who_asks_celery_for_its_result(app: Celery, store: Store, sqlite_url: str) -> None:
+    refused, broken = ServiceNotFound("no service 'shpo' is declared, did you mean 'shop'?"), KeyError("a mistake of ours")
+    app.backend.mark_as_failure("refused", refused)
+    app.backend.mark_as_failure("broken", broken)
 
-    engines = {id(backend.ResultSession().get_bind()) for _ in range(3)}
+    told, shown = (ask_celery(sqlite_url, task_id) for task_id in ("refused", "broken"))
 
-    assert len(engines) == 1
+    assert (told.returncode, told.stdout, told.stderr) == (1, "", f"Error: {refused.message}\n")
+    assert shown.returncode == 1
+    assert "Traceback" in shown.stderr
+
+
+def ask_celery(database: str, task_id: str) -> subprocess.CompletedProcess[str]:
+    """Run `celery -A workers result`."""
+    return subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "workers", "result", task_id],
+        env={**os.environ, "RECOVERY_DATABASE_URL": database, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_the_threads_of_a_process_share_one_backend(app: Celery, store: Store) -> None:
+    with ThreadPoolExecutor(3) as threads:
+        backends = {id(each) for each in threads.map(lambda _: app.backend, range(3))}
+
+    assert backends == {id(app.backend)}
+
+
+def test_a_process_that_keeps_results_does_without_the_object_relational_mapper() -> None:
+    program = "import sys, workers.tasks, workers.results; print([name for name in sys.modules if name.startswith('sqlalchemy.orm')])"
+
+    asked = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+
+    assert asked.stdout == "[]\n"
+
+
+def test_a_question_is_asked_again_while_the_database_is_away(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [StoreUnavailable("away"), StoreUnavailable("away"), None]
+
+    def ask(_name: str) -> None:
+        answer = answers.pop(0)
+        if answer is not None:
+            raise answer
+
+    monkeypatch.setattr(app.backend, "_recovery", ask)
+    monkeypatch.setattr(app.backend, "_results", SimpleNamespace(result=lambda _name: None))
+
+    assert AsyncResult("some-task", app=app).status == states.PENDING
+    assert answers == []
+
+
+def test_who_asks_in_vain_is_told_so(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(_name: str) -> None:
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(app.backend, "_recovery", ask)
+
+    with pytest.raises(BackendGetMetaError):
+        _ = AsyncResult("some-task", app=app).status
 
 
 def test_a_database_that_is_away_does_not_hold_up_a_sender() -> None:

@@ -1,89 +1,15 @@
 """An attempt that ends half-way takes back what it did, the last step first, whatever stops it; and says what became of it."""
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import pytest
-
 from recovery.backoff import Linear
-from recovery.engine.executor import Executor
-from recovery.engine.limits import MONOTONIC, Watch
-from recovery.errors import DriverError
-from recovery.models import Attempt, Outcome, RecoveryState, Status, StepState
-from recovery.ports import Execute, Retry, StepWork
+from recovery.engine.limits import Watch
+from recovery.models import Outcome, RecoveryState, Status, StepState
+from recovery.ports import Retry, StepWork
+from tests.trial import DONE, UNDONE, Stopwatch, Trial, fail
 from tests.world import World
-
-
-class Killed(BaseException):
-    """The worker process is gone."""
-
-
-class Stopwatch:
-    """A watch that moves when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def pass_by(self, seconds: float) -> Callable[[], None]:
-        def let_pass() -> None:
-            self.now += seconds
-
-        return let_pass
-
-
-class Trial:
-    """One restart of `web` with three steps, each of which can be undone."""
-
-    def __init__(self, **service: Any) -> None:
-        self.world = World("restart", **service)
-        self.restart = self.world.strategies["restart"]
-        self.restart.step_names = ("one", "two", "three")
-        self.restart.undoes = True
-        self.restart.took_effect = lambda step: f"restart.{step}" in self.world.ledger
-        self.recovery_id = self.world.report()
-        self.watch = MONOTONIC
-
-    def run(self) -> Attempt:
-        directive = self.world.advance(self.recovery_id)
-        assert isinstance(directive, Execute)
-        return self._carry_out(directive)
-
-    def die(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Run until the worker is killed; a dead one releases nothing."""
-        with monkeypatch.context() as patch:
-            patch.setattr(self.world.store, "release_lease", lambda _lease: None)
-            with pytest.raises(Killed):
-                self.run()
-
-    def resume(self) -> Attempt:
-        self.world.later(11)
-        (directive,) = self.world.reaper.tick()
-        assert isinstance(directive, Execute)
-        return self._carry_out(directive)
-
-    def _carry_out(self, directive: Execute) -> Attempt:
-        world = self.world
-        executor = Executor(world.store, world.registry, lambda: world.fleet, world._probe, world.clock, "me", watch=self.watch)
-        ended = executor.run(directive.recovery_id, directive.attempt)
-        assert ended
-        return ended
-
-    def journal(self) -> list[tuple[str, StepState]]:
-        return [(row.name, row.state) for row in self.world.store.steps(self.recovery_id)]
-
-
-def fail() -> None:
-    raise DriverError("no answer")
-
-
-def kill() -> None:
-    raise Killed
-
-
-DONE = ["restart.one", "restart.two"]
-UNDONE = [*DONE, "restart.undo:two", "restart.undo:one"]
 
 
 def test_a_step_that_fails_takes_those_before_it_back_in_reverse() -> None:
@@ -248,82 +174,6 @@ def test_a_verification_that_outlasts_the_attempt_leaves_what_is_complete() -> N
     assert trial.world.ledger == [*DONE, "restart.three"]
 
 
-def test_a_successor_goes_on_with_the_rollback_and_keeps_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    trial = Trial()
-    trial.restart.before |= {"three": fail, "undo:one": kill}
-    trial.die(monkeypatch)
-    trial.restart.before.clear()
-
-    ended = trial.resume()
-
-    assert trial.world.ledger == UNDONE, "neither the step that failed nor the undo that was done is repeated"
-    assert ended.reason == "no answer; rolled back: two, one"
-
-
-def test_an_undo_that_failed_is_not_tried_again_by_a_successor(monkeypatch: pytest.MonkeyPatch) -> None:
-    trial = Trial()
-    trial.restart.before |= {"three": fail, "undo:two": fail, "undo:one": kill}
-    trial.die(monkeypatch)
-    trial.restart.before.clear()
-
-    assert trial.resume().reason == "no answer; rolled back: one; could not undo two: no answer"
-    assert trial.world.ledger == [*DONE, "restart.undo:one"]
-
-
-def test_a_step_that_nobody_saw_end_is_asked_before_it_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
-    trial = Trial()
-    trial.restart.during["two"] = kill
-    trial.die(monkeypatch)
-    trial.world.desk.cancel(trial.recovery_id, "enough")
-
-    ended = trial.resume()
-
-    assert trial.world.ledger == UNDONE
-    assert ended.reason.endswith("; rolled back: two, one")
-
-
-def test_a_step_that_was_asked_once_is_not_asked_again_when_others_were_undone_since(monkeypatch: pytest.MonkeyPatch) -> None:
-    trial = Trial()
-    trial.restart.before |= {"three": fail, "undo:one": kill}
-    trial.die(monkeypatch)
-    trial.restart.before.clear()
-    trial.restart.took_effect = lambda step: step == "three" or f"restart.{step}" in trial.world.ledger
-
-    assert trial.resume().reason == "no answer; rolled back: two, one"
-    assert trial.world.ledger == UNDONE
-
-
-def test_what_nobody_can_tell_is_not_undone_and_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    trial = Trial()
-
-    def nobody_knows(step: str) -> bool:
-        if step == "three":
-            raise DriverError("nobody knows")
-        return f"restart.{step}" in trial.world.ledger
-
-    trial.restart.took_effect = nobody_knows
-    trial.restart.before |= {"three": fail, "undo:one": kill}
-    trial.die(monkeypatch)
-    trial.restart.before.clear()
-    trial.restart.took_effect = lambda _step: True
-
-    assert trial.resume().reason == "no answer; nobody knows; rolled back: two, one; could not undo three: nobody knows"
-    assert "restart.undo:three" not in trial.world.ledger
-
-
-def test_steps_that_changed_with_the_configuration_are_told_and_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    trial = Trial()
-    trial.restart.before |= {"three": fail, "undo:two": kill}
-    trial.die(monkeypatch)
-    trial.restart.before.clear()
-    trial.restart.step_names = ("one", "new", "three")
-
-    ended = trial.resume()
-
-    assert ended.reason == "no answer; rolled back: one; could not undo two: the steps changed with the configuration"
-    assert trial.world.ledger == [*DONE, "restart.undo:one"]
-
-
 def test_a_mitigation_that_fails_half_way_leaves_nothing_in_place() -> None:
     world = World("degrade")
     world.strategies["degrade"].before["two"] = fail
@@ -332,16 +182,6 @@ def test_a_mitigation_that_fails_half_way_leaves_nothing_in_place() -> None:
 
     assert world.ledger == ["degrade.one", "degrade.undo:one"]
     assert world.store.mitigations() == []
-
-
-def test_each_worker_gets_the_whole_time_of_an_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
-    trial, stopwatch = Trial(attempt_timeout=100), Stopwatch()
-    trial.watch = Watch(lambda: stopwatch.now, lambda _seconds: None)
-    trial.restart.during["two"] = kill
-    trial.die(monkeypatch)
-    stopwatch.pass_by(1_000)()
-
-    assert trial.resume().outcome is Outcome.RESOLVED
 
 
 def test_a_rollback_retries_an_undo_as_the_undo_says() -> None:

@@ -1,5 +1,6 @@
 """Beat follows the declared fleet while it runs."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -201,3 +202,17 @@ def test_a_beat_under_the_name_of_a_killed_one_goes_on_at_once(config: Path, mon
     again.settle()
 
     assert again.sent == ["sweep every 5 s, shard 1 of 1"]
+
+
+def test_after_a_pause_each_sweep_is_sent_once_and_none_is_made_up_for(config: Path) -> None:
+    config.write_text(SHOP.format(interval=60))
+    beat = Beat()
+    beat.settle()
+
+    for entry in beat.schedule.values():
+        entry.last_run_at -= timedelta(hours=1)
+    beat._heap = None
+    for _ in range(3):
+        beat.settle()
+
+    assert [name for name in beat.sent if name.startswith("sweep")] == 2 * ["sweep every 60 s, shard 1 of 1"]

@@ -2,103 +2,12 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-import pytest
-from pydantic import BaseModel, JsonValue
-
-from recovery.config.fleet import CheckDeclaration, Fleet, ServiceDeclaration
-from recovery.detect.probe import Target
-from recovery.detect.sweep import Sweeper, Swept, offset_of, targets_of
-from recovery.models import Category, CheckState, Event, Sample, ServiceState, Severity, Status, fingerprint_of
-from recovery.ports import CheckKind, Finding
-from recovery.registry import Registry
-from recovery.store.memory import MemoryStore
-
-NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-
-
-class NoBeats:
-    def last(self, service: str) -> datetime | None:
-        return None
-
-
-class NoOptions(BaseModel):
-    pass
-
-
-class Recording(MemoryStore):
-    """Keep the events that are recorded."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.told: list[Event] = []
-
-    def record_sweep(
-        self,
-        samples: Sequence[Sample],
-        checks: Sequence[CheckState],
-        services: Sequence[ServiceState],
-        events: Sequence[Event],
-        now: datetime | None = None,
-    ) -> None:
-        super().record_sweep(samples, checks, services, events, now)
-        self.told.extend(events)
-
-
-@dataclass
-class Scene:
-    """A fleet whose checks find what the test says, and a clock that moves only between sweeps."""
-
-    fleet: Fleet
-    now: datetime = NOON
-    findings: dict[str, Finding] = field(default_factory=dict)
-    busy: dict[str, datetime | None] = field(default_factory=dict)
-    on_probe: Callable[[str], None] = lambda _name: None
-    store: Recording = field(default_factory=Recording)
-
-    def sweep(self, interval: float = 10, shard: int = 0, shards: int = 1) -> Swept:
-        swept = Sweeper(self.store, self.kinds(), NoBeats(), lambda: self.now, lambda: dict(self.busy)).run(
-            self.fleet, interval, shard, shards
-        )
-        self.now += timedelta(seconds=interval)
-        return swept
-
-    def kinds(self) -> Registry[CheckKind]:
-        kinds: Registry[CheckKind] = Registry("check kind")
-        kinds.add("told", CheckKind("told", NoOptions, lambda service, check, _beats: Told(self, f"{service.name}.{check.name}")))
-        return kinds
-
-    def breaks(self, name: str, message: str = "broken", category: Category | None = None, **details: JsonValue) -> None:
-        self.findings[name] = Finding(ok=False, message=message, category=category, details={**details})
-
-    def mends(self, name: str) -> None:
-        self.findings.pop(name)
-
-    def event_names(self) -> list[str]:
-        return [event.name for event in self.store.told]
-
-
-@dataclass(frozen=True)
-class Told:
-    scene: Scene
-    name: str
-
-    async def probe(self) -> Finding:
-        self.scene.on_probe(self.name)
-        return self.scene.findings.get(self.name, Finding(ok=True))
-
-
-def check(name: str = "web", **more: object) -> CheckDeclaration:
-    return CheckDeclaration.model_validate({"name": name, "type": "told", "interval": 10, "fall": 1, "rise": 1, **more})
-
-
-def scene(**services: tuple[CheckDeclaration, ...]) -> Scene:
-    declared = {name: ServiceDeclaration(name=name, checks=checks, labels={"team": "web"}) for name, checks in services.items()}
-    return Scene(Fleet(version="1", services=declared))
+from recovery.models import Category, Severity, Status, fingerprint_of
+from recovery.ports import Finding
+from tests.sweeping import NOON, check, scene
 
 
 def test_a_healthy_fleet_is_recorded_and_reports_nothing() -> None:
@@ -263,54 +172,6 @@ def test_the_grace_of_a_service_never_seen_before_begins_with_its_first_sweep() 
     assert it.store.service_states()["shop"].started_at == NOON
 
 
-def test_a_sweep_that_somebody_else_just_began_is_left_alone() -> None:
-    it = scene(shop=(check(),))
-    it.sweep()
-    it.now = NOON + timedelta(seconds=3)
-    it.on_probe = lambda name: pytest.fail(f"{name} was probed twice")
-
-    assert it.sweep() == Swept(claimed=False)
-
-
-def test_sweeps_of_other_intervals_and_shards_are_claimed_separately() -> None:
-    it = scene(shop=(check(),))
-
-    claimed = []
-    for interval, shard in ((10, 0), (10.0, 1), (5, 0)):
-        it.now = NOON
-        claimed.append(it.sweep(interval, shard, shards=2).claimed)
-    it.now = NOON
-    assert not it.sweep(10.0, 0, shards=2).claimed
-    assert claimed == [True, True, True]
-
-
-def test_every_service_is_in_exactly_one_shard_and_they_are_spread() -> None:
-    it = scene(**{f"s{number}": (check(),) for number in range(400)})
-
-    parts = [{target.service.name for target in targets_of(it.fleet, 10, shard, 4)} for shard in range(4)]
-
-    assert sum(len(part) for part in parts) == 400
-    assert set().union(*parts) == set(it.fleet.services)
-    assert min(len(part) for part in parts) > 50
-
-
-def test_all_checks_of_a_service_are_in_the_same_shard() -> None:
-    it = scene(shop=(check("a"), check("b", interval=20)))
-
-    homes = {shard for interval in (10, 20) for shard in range(7) if targets_of(it.fleet, interval, shard, 7)}
-
-    assert len(homes) == 1
-
-
-@pytest.mark.parametrize(("jitter", "most"), [(0, 0), (4, 4), (100, 7)])
-def test_jitter_spreads_the_starts_but_leaves_time_to_finish(jitter: float, most: float) -> None:
-    owner = ServiceDeclaration(name="shop")
-    offsets = [offset_of(Target(owner, check(f"c{number}", jitter=jitter, timeout=3))) for number in range(200)]
-
-    assert all(0 <= offset <= most for offset in offsets)
-    assert max(offsets) >= 0.9 * most
-
-
 def test_a_check_that_is_not_declared_any_more_no_longer_counts() -> None:
     it = scene(shop=(check("web"), check("old")))
     it.breaks("shop.old")
@@ -318,62 +179,6 @@ def test_a_check_that_is_not_declared_any_more_no_longer_counts() -> None:
     it.fleet = scene(shop=(check("web"),)).fleet
 
     assert it.sweep().healthy == {"shop"}
-
-
-def test_events_tell_each_change_once() -> None:
-    it = scene(shop=(check(),))
-    it.sweep()
-    it.breaks("shop.web", "answered 500")
-    it.sweep()
-    it.sweep()
-    it.mends("shop.web")
-    it.sweep()
-    it.sweep()
-
-    assert it.event_names() == ["service:registered", "service:degraded", "service:recovered"]
-    assert it.store.told[1].data["message"] == "web: answered 500"
-    assert it.store.told[2].data["seconds"] == 20.0
-
-
-def test_a_service_that_was_restarted_recovers_when_it_is_seen_healthy_again() -> None:
-    it = scene(shop=(check(),))
-    it.breaks("shop.web")
-    it.sweep()
-    it.store.mark_started("shop", it.now)
-    it.mends("shop.web")
-
-    swept = it.sweep()
-
-    assert [state.status for state in swept.changed] == [Status.HEALTHY]
-    assert it.event_names()[-1] == "service:recovered"
-
-
-@pytest.mark.parametrize(
-    ("category", "event"),
-    [
-        (Category.MEMORY_PRESSURE, "health:high_memory"),
-        (Category.CPU_PRESSURE, "health:high_cpu"),
-        (Category.DISK_PRESSURE, "health:high_disk"),
-        (Category.SLOW_RESPONSES, "health:slow_response"),
-        (Category.HIGH_ERROR_RATE, "health:high_errors"),
-    ],
-)
-def test_pressure_is_told_when_its_check_falls(category: Category, event: str) -> None:
-    it = scene(shop=(check(),))
-    it.breaks("shop.web", "much", category)
-    it.sweep()
-    it.sweep()
-
-    assert it.event_names().count(event) == 1
-
-
-def test_a_removed_interval_sweeps_nothing() -> None:
-    it = scene(shop=(check(),))
-
-    swept = it.sweep(interval=7)
-
-    assert swept == Swept()
-    assert it.store.service_states() == {}
 
 
 def test_a_long_message_is_cut_before_it_is_stored_and_reported() -> None:

@@ -6,6 +6,7 @@ from recovery.config.fleet import Fleet
 from recovery.models import ServiceState
 from recovery.store.memory import MemoryStore
 from recovery.watch import PartStatus, Watch
+from recovery.watch.signs import missed_sweeps
 from tests.rows import at
 
 FLEET = Fleet.model_validate(
@@ -153,3 +154,44 @@ def test_a_name_fits_into_its_column() -> None:
     story.one.worker_lives("w" * 300, {})
 
     assert [len(name) for name in story.store.pulses()] == [200]
+
+
+def tick(story: Story, *seconds: float) -> None:
+    for second in seconds:
+        story.now = second
+        story.one.ticked("1@host")
+        story.other.ticked("1@host")
+
+
+def test_a_pause_of_the_ticks_is_told_once_with_the_sweeps_that_were_missed() -> None:
+    story = Story()
+    tick(story, *range(60))
+    tick(story, *range(120, 180))
+
+    (event,) = [event for event in story.store.events if event.name == "platform:missed"]
+    assert (event.at, event.data["seconds"], event.data["sweeps"]) == (at(120), 65.0, 13)
+    assert story.one.health().missed == "no tick came for 65 s until 12:02:00 UTC; sweeps missed meanwhile: 13, none is made up for"
+
+
+def test_ticks_that_are_only_noted_late_are_no_pause() -> None:
+    story = Story()
+    tick(story, 0, 14, 29, 44)
+
+    assert "platform:missed" not in story.told()
+    assert story.one.health().missed is None
+
+
+def test_a_platform_that_ticks_for_the_first_time_has_missed_nothing() -> None:
+    story = Story()
+    tick(story, 10_000)
+
+    assert story.told() == ["platform:blind"]
+
+
+def test_sweeps_are_missed_per_interval_and_shard() -> None:
+    checks = [{"name": f"every-{each}", "type": "tcp", "interval": each, "timeout": 1} for each in (5, 60)]
+    services = {name: {"name": name, "checks": checks} for name in ("shop", "web")}
+    fleet = Fleet.model_validate({"version": "v1", "platform": {"shards": 2}, "services": services})
+
+    assert missed_sweeps(fleet, 61) == 2 * (12 + 1)
+    assert missed_sweeps(fleet, 4) == 0

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from recovery.config.fleet import Fleet
-from recovery.models import Lease, Pulse, Recovery, ServiceState
+from recovery.models import CheckState, Lease, Pulse, Recovery, ServiceState
 from recovery.watch import Part, PartStatus, PlatformHealth, PlatformStatus, blindness, diagnose
+from recovery.watch.health import judge_sight
 from tests.rows import at, recovery
 
 QUEUES = ("restart", "failures")
@@ -252,3 +253,45 @@ def test_a_listener_outside_that_does_not_answer_is_shown_and_asked_again() -> N
 
 def test_nobody_misses_a_ping_that_was_not_asked_for() -> None:
     assert "ping" not in [each.name for each in health(100).parts]
+
+
+# --- one check of several ---
+
+
+def looked(check: str, moment: float, service: str = "shop") -> dict[tuple[str, str], CheckState]:
+    return {(service, check): CheckState(service, check, at=at(moment))}
+
+
+def test_a_slow_check_that_nobody_makes_is_told_although_its_service_is_swept_often() -> None:
+    fleet = fleet_of(1, 60)
+    told = "nobody looked at 1 of 4 checks for up to 151 s, others are looked at: shop.check-1"
+
+    def sight(now: float, checks: dict[tuple[str, str], CheckState]) -> tuple[PartStatus, str]:
+        found = judge_sight(seen(shop=now, web=now), fleet, at(now), checks)
+        return found.status, found.message
+
+    assert sight(150, looked("check-0", 150) | looked("check-1", 0))[0] is PartStatus.OK
+    assert sight(151, looked("check-0", 151) | looked("check-1", 0)) == (PartStatus.LATE, told)
+    assert sight(151, looked("check-0", 151))[0] is PartStatus.OK, "it was only just declared"
+
+
+def test_a_check_that_is_no_longer_declared_is_not_missed() -> None:
+    found = judge_sight(seen(shop=999, web=999), fleet_of(1), at(999), looked("gone", 0) | looked("check-0", 999))
+
+    assert found.status is PartStatus.OK
+
+
+# --- after a pause ---
+
+
+def test_what_was_missed_in_a_pause_is_told_for_an_hour() -> None:
+    pause = {"until": at(100).isoformat(), "seconds": 60.0, "sweeps": 12}
+    told = "no tick came for 60 s until 12:01:40 UTC; sweeps missed meanwhile: 12, none is made up for"
+
+    def missed(now: float) -> str | None:
+        return health(now, with_pulse(now, "tick", now - 1, beat="1@host", pause=pause)).missed
+
+    assert missed(101) == missed(3_699) == told
+    assert missed(3_701) is None
+    assert health(101).missed is None
+    assert health(101, with_pulse(101, "tick", 100, pause=pause)).status is PlatformStatus.OK

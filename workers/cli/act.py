@@ -23,11 +23,21 @@ BROKER_TIMEOUT = 2.0
 @click.option("--force", is_flag=True, help="Pass over cooldown, attempt cap and a pause.")
 @click.option("--dry-run", is_flag=True, help="Decide and record, touch nothing.")
 @click.option("--reason", default="", help="Goes into the history.")
+@by_option
 @click.option("-w", "--wait", is_flag=True, help="Tell the progress and wait for the outcome.")
 @click.option("--timeout", type=Seconds(), help="Seconds to wait at most; the recovery goes on after that.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; progress goes to standard error.")
 def trigger(
-    *, service: str, strategy: str | None, force: bool, dry_run: bool, reason: str, wait: bool, timeout: float | None, as_json: bool
+    *,
+    service: str,
+    strategy: str | None,
+    force: bool,
+    dry_run: bool,
+    reason: str,
+    by: str,
+    wait: bool,
+    timeout: float | None,
+    as_json: bool,
 ) -> None:
     """Start a recovery of SERVICE by hand: with its plan for an unavailable service, or with STRATEGY alone."""
     from workers.cli.parts import Parts, require_strategy
@@ -37,7 +47,7 @@ def trigger(
         require_strategy(strategy)
     parts = Parts()
     parts.require_service(service)
-    request = {"service": service, "strategy": strategy, "force": force, "dry_run": dry_run, "reason": reason}
+    request = {"service": service, "strategy": strategy, "force": force, "dry_run": dry_run, "reason": reason, "by": by}
     answer = ask("recovery.trigger", request)
     if not wait:
         if as_json:

@@ -1,8 +1,10 @@
 """Where the command line ends: exit codes, errors as one sentence, and the traps of the `celery` command."""
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import TracebackType
 from typing import IO, Any
 
 import click
@@ -64,6 +66,19 @@ def told() -> Iterator[None]:
         raise Refusal(
             f"unexpected {type(error).__name__}: {text[0] if text else 'no message'} (RECOVERY_DEBUG=1 shows where)", ERROR
         ) from error
+
+
+def tell_refusals() -> None:
+    """Let this process end with one sentence instead of a stack trace where it ends with an error of ours; any other stays as it is."""
+    before = sys.excepthook
+
+    def tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if isinstance(error, RecoveryError) and not os.environ.get("RECOVERY_DEBUG"):
+            click.echo(f"Error: {error.message}", err=True)
+        else:
+            before(kind, error, trace)
+
+    sys.excepthook = tell
 
 
 @contextmanager

@@ -130,6 +130,7 @@ def _told(store: "Store", recovery_id: str, say: Callable[[str], None]) -> Itera
         while not over.wait(PAUSE):
             tell()
 
+    tell()  # what was there before comes first, such as who took it over
     teller = threading.Thread(target=keep_telling, name="progress", daemon=True)
     teller.start()
     try:

@@ -27,6 +27,8 @@ PROSE = {"message", "reason", "description", "detail", "change"}
 """Last columns that may wrap; every other cell is one word, id, time, number or name, and stays whole."""
 NARROWEST_PROSE = 24
 """Characters that a wrapping column keeps before other columns are dropped for it."""
+LONGEST_CELL = 240
+"""Characters of a text that a table shows; `show` and `--json` have it whole."""
 GAP = 2
 """Characters between two columns on a terminal."""
 
@@ -147,7 +149,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def text_of(value: object) -> str:
-    """Return one cell: nothing as `-`, lists with commas, never more than one line."""
+    """Return one cell: nothing as `-`, lists with commas, never more than one line, nor more of a text than `LONGEST_CELL`."""
     if value is None or value == "":
         return "-"
     if isinstance(value, Enum):
@@ -158,7 +160,8 @@ def text_of(value: object) -> str:
         return duration(value)
     if isinstance(value, list | tuple):
         return ", ".join(text_of(item) for item in value) or "-"
-    return " ".join(str(value).split())
+    said = " ".join(str(value).split())
+    return said if len(said) <= LONGEST_CELL else f"{said[: LONGEST_CELL - 4].rstrip()} ..."
 
 
 def moment(at: datetime, now: datetime | None = None) -> str:

@@ -84,6 +84,9 @@ def _fleet(parts: "Parts", config: Path | None) -> "Fleet":
 
     if config is None:
         return fleet_of(parts)
+    if not config.exists():
+        where = f"there is no file {config.absolute()}"
+        raise Refusal(f"--config: {where}; name the one to decide by, or leave --config out to decide by what is in force", USAGE)
     try:
         return load(config, kinds()).fleet
     except ConfigurationError as error:

@@ -64,6 +64,8 @@ def print_standing(found: dict[str, Any], now: datetime) -> None:
         click.echo("\nSilenced, so that recoveries wait:")
         print_table(SILENCES, [row_of(each) for each in found["silences"]], empty="", drop=("by", "from"))
     health: PlatformHealth | None = found["platform"]
+    if health and health.missed:
+        click.echo(f"\nMissed: {health.missed}")
     if health and health.troubles and (not found["stale"] or _some_worker_lives(health)):
         click.echo(f"\nThe platform itself is {health.status}:")
         print_lines(troubles(health.troubles), hang=10)
@@ -113,7 +115,8 @@ def _health(
     from workers.locate import beside
 
     store = parts.store
-    return diagnose(store.pulses(), store.leases(), recoveries, states, fleet, now, beside("celeryconfig").QUEUES)
+    queues, checks = beside("celeryconfig").QUEUES, store.check_states(states)
+    return diagnose(store.pulses(), store.leases(), recoveries, states, fleet, now, queues, checks)
 
 
 def _storm(fleet: "Fleet", recoveries: "list[Recovery]") -> dict[str, Any]:

@@ -6,7 +6,7 @@ import click
 
 from recovery.errors import RecoveryNotFound, nearest
 from recovery.models import Approval, Recovery, RecoveryState
-from workers.cli.words import purpose, without_echo, without_left_out
+from workers.cli.words import purpose, what_then, without_echo, without_left_out
 
 if TYPE_CHECKING:
     from recovery.history import NotedDecision, Story
@@ -173,9 +173,11 @@ def _decisions(found: "Story") -> list[str]:
     for each in found.decisions:
         made = each.decision
         reason = without_echo(without_left_out(made.reason, found.recovery.plan))
-        again = f"; may act again at {moment(made.until)}" if made.until else ""
+        then = what_then(made)
         strategy = f" {made.strategy}" if made.strategy else ""
-        told.append(f"  {moment(made.at)}  {made.choice}{strategy} by {made.guard}: {reason}{_times(each.repeats)}{again}")
+        told.append(
+            f"  {moment(made.at)}  {made.choice}{strategy} by {made.guard}: {reason}{_times(each.repeats)}" + (f"; {then}" if then else "")
+        )
     return ["\nDecisions", *told] if told else []
 
 
@@ -210,6 +212,6 @@ def decision_lines(each: "NotedDecision") -> list[str]:
     told.append(f"          {without_echo(made.reason)}")
     if made.facts:
         told.append(f"          {', '.join(f'{key}={value}' for key, value in made.facts.items())}")
-    if made.until:
-        told.append(f"          may act again at {moment(made.until)}")
+    if then := what_then(made):
+        told.append(f"          {then}")
     return told

@@ -2,7 +2,7 @@
 
 import re
 
-from recovery.models import Plan, Recovery, RecoveryState
+from recovery.models import Choice, Decision, Plan, Recovery, RecoveryState
 
 ECHO = re.compile(r"\b([\w.-]+): (?=\1\b)")
 
@@ -23,6 +23,21 @@ def needs(recovery: Recovery) -> str:
         return f"ended by a person: {reason} (recovery why {recovery.service})"
     reason = reason.removeprefix("nothing could be tried; ").removeprefix("held back: ")
     return f"needs a person: {reason} (recovery why {recovery.service})"
+
+
+def what_then(made: Decision) -> str:
+    """Return when something may be done after all, and by whose leave; empty if the decision names no time."""
+    from workers.cli.render import moment
+
+    if made.until is None:
+        return ""
+    at = moment(made.until)
+    if made.choice is Choice.ESCALATE:
+        return f"nothing by itself before {at}"
+    if made.guard == "approval":
+        asks = f"not before somebody approves; lapses at {at}"
+        return asks if made.choice is Choice.DELAY else f"not before somebody is asked again, after {at}"
+    return f"may act again at {at}"
 
 
 def without_left_out(reason: str, plan: Plan) -> str:

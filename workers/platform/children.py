@@ -23,12 +23,19 @@ from workers.platform.pdeathsig import leashed
 MISREAD = ("APP", "BROKER_URL", "CONFIG_MODULE", "LOADER", "NO_COLOR", "RESULT_BACKEND", "SKIP_CHECKS")
 """Common variables that the celery command would take for its own options; `APP=production` makes it look for such a module."""
 
+CELERY = "workers.platform.celery"
+"""Named, not imported: the supervisor needs nothing of Celery."""
+
 STRATEGY_QUEUES = ("restart", "cache_rebuild", "degrade", "backup_fallback", "circuit_reset")
 INTAKE_QUEUES = ("failures", "alerts", "maintenance")
 
-RECOVER_PROCESSES = (2, 8)
-"""Remedies at work at the same time: the worker keeps so many processes, and adds more while they are all busy, so that slow
-remedies of one queue do not hold up another's. Each takes about 100 MB. Start more workers by hand for a large fleet."""
+REMEDIES_AT_REST, REMEDIES = 2, 3
+"""Processes for remedies: the worker keeps the first, and adds up to the second (`recovery up --remedies`) while they are all busy,
+so that two slow remedies of one queue do not hold up another's. All three and their parent take less than 400 MB."""
+
+INTAKE_AHEAD = 8
+"""Messages per process that the intake takes on before the first is done: so many reports are written together at least. Nothing it
+does takes long, so nothing waits long behind another; where remedies run, one waits for its turn in the queue."""
 
 KILL_TIMEOUT = 5.0
 """Seconds in which the kernel must have ended a killed process group."""
@@ -45,38 +52,41 @@ class Command:
     """Says of the process with this id whether it does its work."""
 
 
-def commands(settings: Settings, app: str, flower_address: tuple[str, int]) -> list[Command]:
+def commands(settings: Settings, app: str, flower_address: tuple[str, int], remedies: int = REMEDIES) -> list[Command]:
     """Return the Celery children in the order of their start: who consumes comes before who sends.
 
     Args:
         settings: passed on to the children through their environment.
         app: the module for `celery -A`.
         flower_address: where Flower listens.
+        remedies: processes for them at most, from 1.
     """
     environment = _environment(settings)
     run = settings.home / "run"
 
-    def celery(name: str, *options: str, ready: Callable[[int], bool] | None = None, **extra: str) -> Command:
+    def part(name: str, *argv: str, ready: Callable[[int], bool] | None = None, **extra: str) -> Command:
         ready_file = run / f"{name}.ready"
         return Command(
             name=name,
-            argv=(sys.executable, "-m", "celery", "-A", app, "--quiet", *options),
+            argv=(sys.executable, "-m", *argv),
             environment={**environment, READY_FILE: str(ready_file), **extra},
             ready=ready or (lambda pid: _wrote(ready_file, pid)),
         )
 
-    def worker(name: str, queues: tuple[str, ...], pool: str, size: int, most: int | None = None) -> Command:
+    def worker(name: str, queues: tuple[str, ...], pool: str, size: int, most: int | None = None, ahead: int = 1) -> Command:
         grows = ("--autoscale", f"{most},{size}") if most else ()
         node = ("worker", "-n", f"{name}@%h", "-Q", ",".join(queues), "-P", pool, "-c", str(size), *grows)
-        return celery(name, *node, "-E", "--prefetch-multiplier", "1", "--without-gossip", "--without-mingle")
+        return part(name, CELERY, app, *node, "-E", "--prefetch-multiplier", str(ahead), "--without-gossip", "--without-mingle")
 
     host, port = flower_address
+    holder = f"{socket.gethostname()}:{settings.home}"
+    flower = ("celery", "-A", app, "--quiet", "flower")
     return [
-        worker("intake", INTAKE_QUEUES, "prefork", 2),
-        worker("recover", STRATEGY_QUEUES, "prefork", *RECOVER_PROCESSES),
+        worker("intake", INTAKE_QUEUES, "prefork", 2, ahead=INTAKE_AHEAD),
+        worker("recover", STRATEGY_QUEUES, "prefork", min(REMEDIES_AT_REST, remedies), remedies),
         worker("health", ("health",), "threads", 8),
-        celery("beat", "beat", "--schedule", str(run / "beat-schedule"), RECOVERY_BEAT_HOLDER=f"{socket.gethostname()}:{settings.home}"),
-        celery("flower", "flower", ready=lambda _: _listens(host, port), FLOWER_ADDRESS=host, FLOWER_PORT=str(port)),
+        part("beat", CELERY, app, "beat", "--schedule", str(run / "beat-schedule"), RECOVERY_BEAT_HOLDER=holder),
+        part("flower", *flower, ready=lambda _: _listens(host, port), FLOWER_ADDRESS=host, FLOWER_PORT=str(port)),
     ]
 
 

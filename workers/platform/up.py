@@ -12,7 +12,7 @@ from recovery.settings import Settings
 from recovery.settings import redact as redact_url
 from workers import logs
 from workers.platform import flower
-from workers.platform.children import Child, commands
+from workers.platform.children import REMEDIES, Child, commands
 from workers.platform.embedded import EmbeddedValkey
 from workers.platform.folders import FolderLock, private_folder
 from workers.platform.output import Output
@@ -65,15 +65,20 @@ class ValkeyPart:
         self._valkey.stop()
 
 
-def up(settings: Settings, *, app: str = "workers", migrate: Callable[[str], None] | None = None) -> int:
+def up(settings: Settings, *, app: str = "workers", migrate: Callable[[str], None] | None = None, remedies: int = REMEDIES) -> int:
     """Run the platform in the foreground until Ctrl-C or SIGTERM and return the exit code.
 
     Args:
         settings: where everything is.
         app: the module for `celery -A`.
         migrate: brings the database at a URL to the newest schema; the store's own if None.
+        remedies: processes for remedies at most, from 1.
     """
-    return _foreground(settings, lambda output, signals: _platform(settings, app, migrate or _migrate, output, signals))
+
+    def children(flower_address: tuple[str, int]) -> list[Part]:
+        return [Child(command) for command in commands(settings, app, flower_address, remedies)]
+
+    return _foreground(settings, lambda output, signals: _platform(settings, children, migrate or _migrate, output, signals))
 
 
 def serve_broker(settings: Settings) -> int:
@@ -102,7 +107,13 @@ def _refuse(sentence: str) -> int:
     return 1
 
 
-def _platform(settings: Settings, app: str, migrate: Callable[[str], None], output: Output, signals: Signals) -> None:
+def _platform(
+    settings: Settings,
+    children: Callable[[tuple[str, int]], list[Part]],
+    migrate: Callable[[str], None],
+    output: Output,
+    signals: Signals,
+) -> None:
     private_folder(settings.home / "run")
     parts: list[Part] = []
     valkey = EmbeddedValkey(settings.home, settings.socket) if settings.embedded else None
@@ -114,7 +125,7 @@ def _platform(settings: Settings, app: str, migrate: Callable[[str], None], outp
             parts.append(ValkeyPart(valkey))
         migrate(settings.database)
         address = flower.free_address(settings)
-        parts += [Child(command) for command in commands(settings, app, address)]
+        parts += children(address)
         supervisor = Supervisor(parts, output=output, log=log, signals=signals, on_ready=lambda: _welcome(settings, address, output))
         supervisor.run()
     finally:

@@ -6,23 +6,23 @@ from celery import Task
 from celery.utils.log import get_task_logger
 
 from recovery.errors import StoreUnavailable
-from recovery.models import JsonObject
-from recovery.ports import Accepted, Done
+from recovery.models import JsonObject, utcnow
+from recovery.ports import Done, Intake
 from workers import reports
 from workers.celery import app
 from workers.dispatch import obey
-from workers.intake import proceed, take_in
+from workers.intake import ID_LENGTH, answer, proceed, take_in
 from workers.wiring import platform
 
 logger = get_task_logger(__name__)
 
-ID_LENGTH = 64
-"""Characters of a failure's id."""
+UNNAMED = "somebody"
+"""Who asks by a message that does not say."""
 REQUESTS = UUID("6f1d3a0e-6a53-4f6b-9a55-6d2a0f0c8d11")
 """Namespace in which the id of a request by hand gives the id of its recovery."""
 
 
-@app.task(name="recovery.report_failure", ignore_result=False, bind=True)  # type: ignore[untyped-decorator]
+@app.task(name="recovery.report_failure", ignore_result=False, bind=True, Strategy="workers.shortcut:strategy")  # type: ignore[untyped-decorator]
 def report_failure(self: Task, /, **failure: object) -> JsonObject:  # noqa: D417 - Celery hands in the task itself
     """Take in one failure report.
 
@@ -56,6 +56,7 @@ def trigger(  # noqa: D417 - Celery hands in the task itself
     force: bool = False,  # noqa: FBT001, FBT002 - a field of the message
     dry_run: bool = False,  # noqa: FBT001, FBT002 - the same
     reason: str = "",
+    by: str = UNNAMED,
 ) -> JsonObject:
     """Start a recovery by hand; the answer is that of `recovery.report_failure`.
 
@@ -65,6 +66,7 @@ def trigger(  # noqa: D417 - Celery hands in the task itself
         force: ignore cooldowns and attempt caps.
         dry_run: decide and record, touch nothing.
         reason: goes into the history.
+        by: who asks; goes into the audit trail.
 
     Raises:
         RecoveryError: an unknown service or strategy.
@@ -72,17 +74,28 @@ def trigger(  # noqa: D417 - Celery hands in the task itself
     recovery_id = str(uuid5(REQUESTS, self.request.id))  # the same message twice opens one recovery
     accepted = platform().desk.trigger(service, strategy, recovery_id=recovery_id, force=force, dry_run=dry_run, reason=reason)
     proceed(accepted)
+    if accepted.intake is not Intake.DUPLICATE:
+        wish: JsonObject = {"service": service, "strategy": strategy, "force": force, "dry_run": dry_run, "reason": reason}
+        platform().store.audit("trigger_requested", by, {"recovery_id": accepted.recovery.id, **wish}, utcnow())
     return answer(accepted)
 
 
 @app.task(name="recovery.cancel", ignore_result=False)  # type: ignore[untyped-decorator]
-def cancel(recovery_id: str, reason: str = "") -> JsonObject:
+def cancel(recovery_id: str, reason: str = "", by: str = UNNAMED) -> JsonObject:
     """Cancel a recovery at its next step boundary.
+
+    Args:
+        recovery_id: a full id.
+        reason: goes into the history.
+        by: who asks; goes into the audit trail.
 
     Raises:
         RecoveryNotFound: no recovery has this id.
     """
     recovery = platform().desk.cancel(recovery_id, reason)
+    if recovery.state.is_open:
+        detail: JsonObject = {"recovery_id": recovery.id, "service": recovery.service, "reason": reason}
+        platform().store.audit("cancel_requested", by, detail, utcnow())
     directive = platform().coordinator.advance(recovery.id)
     obey(directive)
     return {"recovery_id": recovery.id, "service": recovery.service, "state": "closed" if isinstance(directive, Done) else "cancelling"}
@@ -95,13 +108,3 @@ def advance(recovery_id: str) -> None:
         obey(platform().coordinator.advance(recovery_id))
     except StoreUnavailable as error:
         logger.warning("recovery %s waits for the next tick: %s", recovery_id, error.message)
-
-
-def answer(accepted: Accepted) -> JsonObject:
-    """Return what became of a report or request, as JSON."""
-    return {
-        "recovery_id": accepted.recovery.id,
-        "intake": accepted.intake.value,
-        "service": accepted.recovery.service,
-        "plan": [attempt.strategy for attempt in accepted.recovery.plan.attempts],
-    }

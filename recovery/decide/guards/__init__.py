@@ -60,9 +60,17 @@ START_GUARDS: tuple[StrategyGuard, ...] = (approval, action_budget)
 
 def object_to_service(facts: Facts) -> Verdict | None:
     """Return the first objection to doing anything for this service now."""
-    return next((verdict for guard in SERVICE_GUARDS if (verdict := guard(facts))), None)
+    for guard in SERVICE_GUARDS:
+        verdict = guard(facts)
+        if verdict is not None:
+            return verdict
+    return None
 
 
 def object_to_start(facts: Facts, planned: PlannedAttempt) -> Verdict | None:
     """Return the first objection to beginning what was chosen."""
-    return next((verdict for guard in START_GUARDS if (verdict := guard(facts, planned))), None)
+    for guard in START_GUARDS:
+        verdict = guard(facts, planned)
+        if verdict is not None:
+            return verdict
+    return None

@@ -1,6 +1,6 @@
 """Guards that make a recovery wait. When what holds it ends, everything is judged anew."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from recovery.clocks import still_runs
@@ -41,9 +41,9 @@ def kill_switch(facts: Facts) -> Verdict | None:
     return _silence_verdict(on) if on else None
 
 
-def switches(recovery: Recovery, service: ServiceDeclaration, silences: Iterable[Silence], now: datetime) -> list[Silence]:
+def switches(recovery: Recovery, service: ServiceDeclaration, silences: Sequence[Silence], now: datetime) -> list[Silence]:
     """Return those of `silences` that are kill switches which hold `recovery` at `now`; a dry run touches nothing and passes."""
-    if recovery.kind is Kind.EMERGENCY or recovery.force or recovery.dry_run:
+    if not silences or recovery.kind is Kind.EMERGENCY or recovery.force or recovery.dry_run:
         return []
     on = (silence for silence in silences if silence.kind is SilenceKind.KILL_SWITCH and silence.in_force(now))
     return [silence for silence in on if silence.covers(service.name, service.labels)]
@@ -81,9 +81,11 @@ def flapping(facts: Facts) -> Verdict | None:
 def dependency_down(facts: Facts) -> Verdict | None:
     """Hold a service while something it depends on, directly or not, is down: the root is recovered first."""
     down = _roots_down(facts)
+    if facts.recovery.kind is not Kind.AUTOMATIC or not down:
+        return None
     began = facts.recovery.created_at
     until = began + timedelta(seconds=facts.fleet.platform.dependency_patience)
-    if facts.recovery.kind is not Kind.AUTOMATIC or not down or not still_runs(began, until, facts.now):
+    if not still_runs(began, until, facts.now):
         return None
     shown = f"{', '.join(down)}, which is down" if len(down) == 1 else f"{', '.join(down)}, which are down"
     reason = f"{facts.service.name} depends on {shown}: {down[0]} is recovered first, and waited for until {until:%H:%M:%S} UTC at most"
@@ -126,27 +128,32 @@ def action_budget(facts: Facts, _planned: PlannedAttempt) -> Verdict | None:
     """Hold what the budget leaves no room for; the more urgent go first. What is in progress has its place already."""
     if not facts.unasked or facts.recovery.state is RecoveryState.IN_PROGRESS:
         return None
-    load, most = facts.load, budget.concurrent(facts.fleet, facts.load)
-    storm, per_window = budget.is_storm(facts.fleet, load), facts.fleet.platform.budget.per_window
-    numbers: JsonObject = {
+    load, most, per_window = facts.load, budget.concurrent(facts.fleet, facts.load), facts.fleet.platform.budget.per_window
+    waiting = f"; more urgent ones that wait: {load.ahead}"  # numbers alone change, so that a long wait stays one decision
+    if load.in_progress + load.ahead >= most:
+        storm = budget.is_storm(facts.fleet, load)
+        mode = f"storm: {load.open} of {len(facts.fleet.services)} services are sick; " if storm else ""
+        reason = f"{mode}recoveries under way: {load.in_progress}, at most {most} may be{waiting}"
+        return Verdict(Choice.DELAY, budget.BUDGET, reason, None, _crowd(facts, most), again=BUDGET_RECHECK)
+    if per_window is None or (begun := _others_begun(facts)) + load.ahead < per_window:
+        return None
+    window = facts.fleet.platform.budget.window
+    reason = f"others that began within {window:g} s: {begun}, at most {per_window} may{waiting}"
+    limits: JsonObject = {"begun": begun, "per_window": per_window, "window": window}
+    return Verdict(Choice.DELAY, budget.BUDGET, reason, None, _crowd(facts, most) | limits, again=BUDGET_RECHECK)
+
+
+def _crowd(facts: Facts, most: int) -> JsonObject:
+    """Return what else is under way, and how much may be."""
+    load = facts.load
+    return {
         "in_progress": load.in_progress,
         "ahead": load.ahead,
         "limit": most,
         "services": len(facts.fleet.services),
         "open": load.open,
-        "storm": storm,
+        "storm": budget.is_storm(facts.fleet, load),
     }
-    waiting = f"; more urgent ones that wait: {load.ahead}"  # numbers alone change, so that a long wait stays one decision
-    if load.in_progress + load.ahead >= most:
-        mode = f"storm: {load.open} of {len(facts.fleet.services)} services are sick; " if storm else ""
-        reason = f"{mode}recoveries under way: {load.in_progress}, at most {most} may be{waiting}"
-        return Verdict(Choice.DELAY, budget.BUDGET, reason, None, numbers, again=BUDGET_RECHECK)
-    begun, window = _others_begun(facts), facts.fleet.platform.budget.window
-    if per_window is None or begun + load.ahead < per_window:
-        return None
-    reason = f"others that began within {window:g} s: {begun}, at most {per_window} may{waiting}"
-    limits: JsonObject = {"begun": begun, "per_window": per_window, "window": window}
-    return Verdict(Choice.DELAY, budget.BUDGET, reason, None, numbers | limits, again=BUDGET_RECHECK)
 
 
 def _others_begun(facts: Facts) -> int:
@@ -156,6 +163,8 @@ def _others_begun(facts: Facts) -> int:
 
 
 def _in_force(facts: Facts) -> list[Silence]:
+    if not facts.silences and not facts.fleet.maintenance:
+        return []
     declared = [*facts.silences, *maintenance(facts.fleet, facts.now)]
     return [silence for silence in declared if silence.in_force(facts.now) and silence.covers(facts.service.name, facts.service.labels)]
 
@@ -175,4 +184,6 @@ def _ends(silence: Silence) -> tuple[bool, datetime, str]:
 
 def _roots_down(facts: Facts) -> list[str]:
     """What is down among all that the service depends on, the farthest first: that is where to begin."""
+    if not facts.dependencies:
+        return []
     return [name for name, status in reversed(list(facts.dependencies.items())) if status is Status.UNHEALTHY]

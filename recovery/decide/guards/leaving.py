@@ -5,8 +5,10 @@ from recovery.decide.guards.remedies import first_choice
 from recovery.decide.guards.verdict import Verdict
 from recovery.models import Answer, Autonomy, Choice, JsonObject, Kind, RecoveryState
 
-COMMAND = "celery -A workers recovery trigger"
+COMMAND = "recovery trigger"
 """What a person runs."""
+ACTS = frozenset({Autonomy.APPROVE, Autonomy.AUTO})
+"""Where the platform does something itself, at once or after a yes."""
 
 
 def rejected(facts: Facts) -> Verdict | None:
@@ -43,13 +45,16 @@ def healthy_again(facts: Facts) -> Verdict | None:
     """Do nothing about a failure that is over: one reported late, or that went while the recovery was held."""
     if facts.recovery.kind is not Kind.AUTOMATIC or facts.failure is None or facts.recovery.state is RecoveryState.IN_PROGRESS:
         return None
+    well_since = facts.well_since()
+    if well_since is None:
+        return None
     tried = [attempt.finished_at for attempt in facts.done if attempt.finished_at]
-    well_since, seen = facts.well_since(), max([facts.recovery.last_failure_at or facts.failure.occurred_at, *tried])
-    if well_since is None or well_since <= seen:
+    seen = max([facts.recovery.last_failure_at or facts.failure.occurred_at, *tried])
+    if well_since <= seen:
         return None
     reason = f"{facts.service.name} is healthy since {well_since:%H:%M:%S} UTC, after this failure of {seen:%H:%M:%S} UTC"
     numbers: JsonObject = {"healthy_since": well_since.isoformat(), "occurred_at": seen.isoformat()}
-    return Verdict(Choice.SUPPRESS, "healthy_again", reason, numbers=numbers, quiet=False)
+    return Verdict(Choice.SUPPRESS, "healthy_again", reason, numbers=numbers, quiet=False, over=well_since)
 
 
 def autonomy(facts: Facts) -> Verdict | None:
@@ -58,7 +63,7 @@ def autonomy(facts: Facts) -> Verdict | None:
     Taking a remedy away again passes: whoever put it in place decided that, and has no command to end it.
     """
     level = facts.fleet.autonomy(facts.service.name)
-    if not facts.unasked or facts.restores or level in {Autonomy.APPROVE, Autonomy.AUTO}:
+    if level in ACTS or not facts.unasked or facts.restores:
         return None
     would = would_run(facts)
     numbers: JsonObject = {"autonomy": str(level), "would_run": would}
@@ -75,7 +80,7 @@ def autonomy(facts: Facts) -> Verdict | None:
 def severity_policy(facts: Facts) -> Verdict | None:
     """Leave failures alone that are less severe than `act_from`."""
     severity, wanted = facts.recovery.severity, facts.fleet.act_from(facts.service.name)
-    if not facts.unasked or facts.restores or severity.rank <= wanted.rank:
+    if severity.rank <= wanted.rank or not facts.unasked or facts.restores:
         return None
     reason = f"a failure of severity {severity} is recorded only: {facts.service.name} is acted upon from {wanted}"
     return Verdict(Choice.SUPPRESS, "severity_policy", reason, numbers={"severity": str(severity), "act_from": str(wanted)})
@@ -83,10 +88,11 @@ def severity_policy(facts: Facts) -> Verdict | None:
 
 def dry_run(facts: Facts) -> Verdict | None:
     """Record what would be done and touch nothing, when the platform, the service or the recovery says so."""
-    levels = {"platform": facts.fleet.platform.dry_run, "service": facts.service.dry_run, "recovery": facts.recovery.dry_run}
-    asked = [level for level, on in levels.items() if on]
-    if not asked:
+    platform, service, recovery = facts.fleet.platform.dry_run, facts.service.dry_run, facts.recovery.dry_run
+    if not (platform or service or recovery):
         return None
+    levels = {"platform": platform, "service": service, "recovery": recovery}
+    asked = [level for level, on in levels.items() if on]
     would = would_run(facts)
     return Verdict(Choice.SUPPRESS, "dry_run", f"dry run ({', '.join(asked)}): would run {would}", numbers={"would_run": would})
 

@@ -50,8 +50,10 @@ def ineffective(facts: Facts, planned: PlannedAttempt) -> Verdict | None:
 
 def cooldown(facts: Facts, planned: PlannedAttempt) -> Verdict | None:
     """Keep a strategy off a service for a while after it ran there."""
+    if _pressing(facts, planned):
+        return None
     left = facts.cooldown_left(planned.strategy)
-    if _pressing(facts, planned) or left <= 0:
+    if left <= 0:
         return None
     wanted = facts.fleet.cooldown(facts.service.name, planned.strategy)
     until = facts.now + timedelta(seconds=left)
@@ -78,11 +80,20 @@ def choose(facts: Facts) -> Chosen:
     for planned in facts.recovery.plan.attempts:
         if planned.strategy in done:
             continue
-        verdict = next((verdict for guard in STRATEGY_GUARDS if (verdict := guard(facts, planned))), None)
+        verdict = object_to_strategy(facts, planned)
         if verdict is None:
             return Chosen(planned, skipped)
         skipped.append((planned.strategy, verdict))
     return Chosen(None, skipped)
+
+
+def object_to_strategy(facts: Facts, planned: PlannedAttempt) -> Verdict | None:
+    """Return the first objection to a strategy."""
+    for guard in STRATEGY_GUARDS:
+        verdict = guard(facts, planned)
+        if verdict is not None:
+            return verdict
+    return None
 
 
 def first_choice(facts: Facts) -> PlannedAttempt | None:

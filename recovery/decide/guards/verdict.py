@@ -19,6 +19,8 @@ class Verdict:
     numbers: JsonObject = field(default_factory=dict)
     quiet: bool = True
     """False: the next report may open a new recovery at once."""
+    over: datetime | None = None
+    """Of one that is not quiet: what happened before this moment and is reported only now is no news."""
     again: timedelta | None = None
     """Look again after this time at the latest, because what holds the recovery may go before `until`."""
     waits: bool = False

@@ -24,7 +24,7 @@ class MemoryIntake(MemoryLedger):
             if known is not None:
                 return known
             current = self._open_of(recovery.service)
-            if current is not None:
+            if current is not None and recovery.state.is_open:
                 return Accepted(Intake.MERGED, current)
             if recovery.id in tables.recoveries:
                 raise RecoveryError(f"recovery {recovery.id} exists already", recovery_id=recovery.id)
@@ -34,11 +34,6 @@ class MemoryIntake(MemoryLedger):
                 tables.failures[failure.id] = (recovery.id, failure)
             self._note(decisions, events)
             return Accepted(Intake.OPENED, recovery)
-
-    def merge_report(self, failure: Failure, now: datetime) -> Accepted | None:
-        """Merge a report into what is open or quiet for it; None, and nothing written, if it needs a recovery of its own."""
-        with self._tables.lock:
-            return self._merge_known(failure, failure.service, now)
 
     def take_in(self, reports: Sequence[Report]) -> list[Accepted]:
         """Take a batch in, in one transaction: the same as `open_recovery` for each report in turn."""

@@ -61,6 +61,18 @@ class MemoryJournal(MemoryLedger):
                 tables.touched[recovery.id] = now
             self._note((), events)
 
+    def hand_back(self, lease: Lease, number: int, now: datetime) -> None:
+        """Give a claim up in the middle of an attempt, by a holder that lives; raises `LeaseLost` if `lease` is not the newest."""
+        tables = self._tables
+        with tables.lock:
+            tables.require(lease)
+            row, recovery = tables.attempts.get((lease.recovery_id, number)), tables.recoveries.get(lease.recovery_id)
+            if row is not None and recovery is not None and row.state is AttemptState.RUNNING and row.fence == lease.fence:
+                tables.attempts[lease.recovery_id, number] = replace(row, runs=row.runs - 1)
+                tables.recoveries[recovery.id] = replace(recovery, version=recovery.version + 1)
+                tables.touched[recovery.id] = now
+            tables.released.add((lease.service, lease.fence))
+
     def mitigations(self) -> list[Mitigation]:
         """Return the remedies that are in place."""
         with self._tables.lock:

@@ -6,10 +6,12 @@ from dataclasses import replace
 from datetime import datetime
 
 from recovery.clocks import ahead
-from recovery.models import Approval, Attempt, Basis, Decision, Event, Load, Mitigation, Quota, Recovery, RecoveryState
+from recovery.models import Approval, Attempt, Basis, Decision, Event, Kind, Load, Mitigation, Quota, Recovery, RecoveryState
 from recovery.store.memory.intake import MemoryIntake
 from recovery.store.memory.journal import MemoryJournal
 from recovery.store.rules import ASKED_FOR, PREFIX_LENGTH, begins, stored, urgency
+
+LEFT_ALONE = {RecoveryState.SUPPRESSED, RecoveryState.FAILED}
 
 
 class MemoryRecoveries(MemoryIntake, MemoryJournal):
@@ -84,6 +86,24 @@ class MemoryRecoveries(MemoryIntake, MemoryJournal):
             if basis is not None and (news or not decisions):
                 tables.bases.append(basis)
             return result
+
+    def quiet_ending(self, now: datetime, until: datetime, limit: int) -> list[Recovery]:
+        """Return what was left alone and ends being quiet after `now` and by `until`, the first to end first."""
+        with self._tables.lock:
+            rows = [row for row in self._tables.recoveries.values() if row.kind is Kind.AUTOMATIC and not row.attempt]
+        left = [(row.quiet_until, row.id, row) for row in rows if row.state in LEFT_ALONE and row.quiet_until is not None]
+        return [row for end, _, row in sorted(left, key=lambda each: each[:2]) if now < end <= until][:limit]
+
+    def prolong(self, left: Recovery, until: datetime, decisions: Sequence[Decision]) -> bool:
+        """Let the quiet of a closed recovery end later, and count the decisions that it rests on."""
+        with self._tables.lock:
+            row = self._tables.recoveries.get(left.id)
+            if row is None or row.state.is_open or row.quiet_until != left.quiet_until:
+                return False
+            self._tables.recoveries[left.id] = replace(row, quiet_until=until)
+            for decision in decisions:
+                self._count(decision)
+            return True
 
     def load(self, recovery: Recovery | None, guard: str, since: datetime) -> Load:
         """Return what is under way over the fleet."""

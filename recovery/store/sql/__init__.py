@@ -14,6 +14,7 @@ from recovery.store.sql.ledger import SqlLedger
 from recovery.store.sql.load import SqlLoad
 from recovery.store.sql.mitigations import SqlMitigations
 from recovery.store.sql.policy import SqlPolicy
+from recovery.store.sql.quiet import SqlQuiet
 from recovery.store.sql.recoveries import SqlRecoveries
 
 __all__ = ["SqlStore"]
@@ -21,6 +22,7 @@ __all__ = ["SqlStore"]
 
 class SqlStore(
     SqlIntake,
+    SqlQuiet,
     SqlLoad,
     SqlPolicy,
     SqlRecoveries,

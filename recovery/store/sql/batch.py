@@ -10,7 +10,8 @@ from sqlalchemy.exc import IntegrityError
 
 from recovery.models import Event, Failure, Recovery, Severity
 from recovery.ports import Accepted, Intake, Report
-from recovery.store.rules import absorbs, later, merge_decision
+from recovery.store.direct import DirectConnection
+from recovery.store.rules import absorbs, later, merge_decision, quiet_from
 from recovery.store.schema import IS_CLOSED, IS_OPEN, failures, recoveries
 from recovery.store.sql.ledger import Merges, count_all, note
 from recovery.store.sql.room import columns_of, insert_all, load_all, values_of
@@ -138,7 +139,7 @@ def _look_up(connection: Connection, reports: Sequence[Report]) -> Batch:
     services = sorted({report.failure.service for report in reports})
     open_now = load_all(Recovery, connection.execute(_OPEN, {"of": services}))
     shut = sorted(set(services) - {row.service for row in open_now})
-    now = min((report.at for report in reports), default=None)
+    now = min((quiet_from(report.failure, report.at) for report in reports), default=None)
     quiet = load_all(Recovery, connection.execute(_QUIET, {"of": shut, "now": now})) if shut else []
     known = connection.execute(_KNOWN, {"of": [report.failure.id for report in reports]})
     return Batch({row.failure_id: row.recovery_id for row in known}, open_now, quiet)
@@ -147,7 +148,8 @@ def _look_up(connection: Connection, reports: Sequence[Report]) -> Batch:
 def _write(connection: Connection, tallies: Sequence[Tally]) -> None:
     fresh = [tally for tally in tallies if tally.events is not None]
     insert_all(connection, recoveries, [{**values_of(tally.after()), "touched_at": tally.row.created_at} for tally in fresh])
-    insert_all(connection, failures, [failure_row(tally.row.id, failure) for tally in tallies for failure in tally.reports])
+    driver = DirectConnection(connection.dialect, connection.connection.driver_connection)  # hundreds of rows: it is twice as fast
+    insert_all(driver, failures, [failure_row(tally.row.id, failure) for tally in tallies for failure in tally.reports])
     merged = [tally.after() for tally in tallies if tally.events is None]
     if merged:
         news = [{"of": row.id, "reports": row.failures, "seen": row.last_failure_at, "severe": row.severity} for row in merged]

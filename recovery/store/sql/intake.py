@@ -1,6 +1,6 @@
 """Reports and what they open or merge into; one recovery is open per service, which a partial unique index enforces."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -12,17 +12,18 @@ from recovery.clocks import still_runs
 from recovery.errors import RecoveryError
 from recovery.models import Decision, Event, Failure, Recovery, Severity
 from recovery.ports import Accepted, Intake, Report
-from recovery.store.rules import absorbs, later, merge_decision
+from recovery.store.direct import DirectConnection
+from recovery.store.rules import absorbs, later, merge_decision, quiet_from
 from recovery.store.schema import IS_CLOSED, IS_OPEN, failures, recoveries
 from recovery.store.sql.batch import OutrunError, failure_row, take_in
 from recovery.store.sql.ledger import count, note
-from recovery.store.sql.room import AnyConnection, Room, columns_of, dialect_insert, load, load_all, values_of
+from recovery.store.sql.room import Room, columns_of, dialect_insert, load_all, values_of
 
 BATCH_TRIES = 3
 """How often a batch starts again because another transaction committed one of its keys in between."""
 
 _ROW = columns_of(Recovery, recoveries)
-_RANK = case({severity: severity.rank for severity in Severity}, value=recoveries.c.severity)
+_RANK = case({str(severity): severity.rank for severity in Severity}, value=recoveries.c.severity)
 _SEEN = bindparam("seen", type_=recoveries.c.last_failure_at.type)
 _MERGE = update(recoveries).values(
     failures=recoveries.c.failures + 1,
@@ -51,7 +52,10 @@ _BUSY = select(recoveries.c.service, recoveries.c.fingerprint, recoveries.c.stat
     or_(IS_OPEN, recoveries.c.quiet_until > bindparam("now"))
 )
 _OWNER = select(*_ROW).join(failures, failures.c.recovery_id == recoveries.c.id).where(failures.c.failure_id == bindparam("of"))
-_LATEST_FAILURE = select(failures).where(failures.c.recovery_id == bindparam("of")).order_by(failures.c.id.desc()).limit(1)
+_FIELDS = tuple(Failure.model_fields)
+_NOTHING_ELSE = {"__pydantic_extra__": None, "__pydantic_private__": None}
+_FAILURE = tuple(failures.c["failure_id" if name == "id" else name] for name in _FIELDS)
+_LATEST_FAILURE = select(*_FAILURE).where(failures.c.recovery_id == bindparam("of")).order_by(failures.c.id.desc()).limit(1)
 
 
 @cache
@@ -81,30 +85,12 @@ class SqlIntake(Room):
         self, recovery: Recovery, failure: Failure | None, decisions: Sequence[Decision], events: Sequence[Event]
     ) -> Accepted:
         """Insert `recovery`, or merge `failure` into the one that is open for its service (or quiet after its end)."""
-        while True:
-            try:
-                with self._writing() as connection:
-                    return self._open(connection, recovery, failure, decisions, events)
-            except OutrunError:
-                continue
-            except _KnownError:
-                known = self._duplicate(failure)
-                if known is not None:  # else its recovery was pruned in this very moment
-                    return known
-
-    def merge_report(self, failure: Failure, now: datetime) -> Accepted | None:
-        """Merge a report into what is open or quiet for it; None, and nothing written, if it needs a recovery of its own."""
-        try:
-            with self._writing() as connection:
-                row = self._merge(connection, failure, failure.service, now)
-        except _KnownError:
-            return self._duplicate(failure)
-        if row is not None:
-            return Accepted(Intake.MERGED, row)
-        return self._duplicate(failure)
+        return self._settled(failure, lambda connection: self._open(connection, recovery, failure, decisions, events))
 
     def take_in(self, reports: Sequence[Report]) -> list[Accepted]:
         """Take a batch in, in one transaction: the same as `open_recovery` for each report in turn."""
+        if len(reports) == 1:  # as on a quiet day: the shortest statements
+            return [self._take_in_one(reports[0])]
         for tries_left in reversed(range(BATCH_TRIES)):
             try:
                 with self._composing() as connection:
@@ -114,11 +100,38 @@ class SqlIntake(Room):
                     raise
         return []
 
+    def _take_in_one(self, report: Report) -> Accepted:
+        failure = report.failure
+
+        def take_in_here(connection: DirectConnection) -> Accepted:
+            row = self._merge(connection, failure, failure.service, report.at)
+            if row is not None:
+                return Accepted(Intake.MERGED, row)
+            known = _one(connection, _OWNER, of=failure.id)
+            if known is not None:
+                return Accepted(Intake.DUPLICATE, known)
+            recovery, events = report.opens()
+            return self._begin(connection, recovery, failure, (), events)
+
+        return self._settled(failure, take_in_here)
+
+    def _settled(self, failure: Failure | None, settle: Callable[[DirectConnection], Accepted]) -> Accepted:
+        """Settle what becomes of a report in one transaction, again if another one was faster; a known report writes nothing."""
+        while True:
+            try:
+                with self._writing() as connection:
+                    return settle(connection)
+            except OutrunError:
+                continue
+            except _KnownError:
+                known = self._duplicate(failure)
+                if known is not None:  # else its recovery was pruned in this very moment
+                    return known
+
     def latest_failure(self, recovery_id: str) -> Failure | None:
         """Return the newest failure that was merged into a recovery."""
         with self._reading() as connection:
-            row = connection.execute(_LATEST_FAILURE, {"of": recovery_id}).first()
-        return failure_of(row._asdict()) if row is not None else None
+            return connection.execute(_LATEST_FAILURE, {"of": recovery_id}).first(_failure)
 
     def busy(self, now: datetime) -> dict[str, datetime | None]:
         """Return what needs no new report: services with an open recovery (None), and fingerprints that are quiet after `now`."""
@@ -134,7 +147,7 @@ class SqlIntake(Room):
 
     def _open(
         self,
-        connection: AnyConnection,
+        connection: DirectConnection,
         recovery: Recovery,
         failure: Failure | None,
         decisions: Sequence[Decision],
@@ -143,16 +156,26 @@ class SqlIntake(Room):
         if failure is not None:
             row = self._merge(connection, failure, recovery.service, recovery.created_at)
         else:
-            row = _one(connection, _OPEN_OF, of=recovery.service)
+            row = _one(connection, _OPEN_OF, of=recovery.service) if recovery.state.is_open else None
         if row is not None:
             return Accepted(Intake.MERGED, row)
+        return self._begin(connection, recovery, failure, decisions, events)
+
+    def _begin(
+        self,
+        connection: DirectConnection,
+        recovery: Recovery,
+        failure: Failure | None,
+        decisions: Sequence[Decision],
+        events: Sequence[Event],
+    ) -> Accepted:
         self._insert(connection, recovery)
         if failure is not None:
             self._add_failure(connection, recovery.id, failure)
         note(connection, decisions, events)
         return Accepted(Intake.OPENED, recovery)
 
-    def _insert(self, connection: AnyConnection, recovery: Recovery) -> None:
+    def _insert(self, connection: DirectConnection, recovery: Recovery) -> None:
         row = {**values_of(recovery), "touched_at": recovery.created_at}
         try:
             inserted = connection.execute(_insert_open(connection.dialect.name), row).scalar()
@@ -161,12 +184,12 @@ class SqlIntake(Room):
         if inserted is None:
             raise OutrunError
 
-    def _merge(self, connection: AnyConnection, failure: Failure, service: str, now: datetime) -> Recovery | None:
+    def _merge(self, connection: DirectConnection, failure: Failure, service: str, now: datetime) -> Recovery | None:
         """Merge into the open recovery of `service`, else into one that is quiet; return it as it is then."""
         news = {"seen": failure.occurred_at, "rank": failure.severity.rank, "severe": failure.severity}
         row = _one(connection, _MERGE_OPEN, of=service, **news)
         if row is None:
-            candidates = connection.execute(_QUIET_FOR, {"of": service, "alike": failure.fingerprint, "now": now})
+            candidates = connection.execute(_QUIET_FOR, {"of": service, "alike": failure.fingerprint, "now": quiet_from(failure, now)})
             quiet = [found for found in load_all(Recovery, candidates) if absorbs(found, failure, now)]
             row = _one(connection, _MERGE_QUIET, of=quiet[0].id, **news) if quiet else None
         if row is not None:
@@ -174,7 +197,7 @@ class SqlIntake(Room):
             count(connection, merge_decision(row, failure, now))
         return row
 
-    def _add_failure(self, connection: AnyConnection, recovery_id: str, failure: Failure) -> None:
+    def _add_failure(self, connection: DirectConnection, recovery_id: str, failure: Failure) -> None:
         if connection.execute(_insert_new(connection.dialect.name), failure_row(recovery_id, failure)).scalar() is None:
             raise _KnownError
 
@@ -185,11 +208,18 @@ class SqlIntake(Room):
         return Accepted(Intake.DUPLICATE, owner) if owner is not None else None
 
 
+def _failure(*values: Any) -> Failure:
+    """Make it as its pickle would: it was validated when it came in."""
+    failure = Failure.__new__(Failure)
+    fields = dict(zip(_FIELDS, values, strict=True))
+    failure.__setstate__({"__dict__": fields, "__pydantic_fields_set__": set(_FIELDS), **_NOTHING_ELSE})
+    return failure
+
+
 def failure_of(row: Any) -> Failure:
     """Return the failure in a row of `failures`."""
     return Failure.model_validate({**{name: row[name] for name in Failure.model_fields}, "id": row["failure_id"]})
 
 
-def _one(connection: AnyConnection, query: Any, **values: Any) -> Recovery | None:
-    row = connection.execute(query, values).first()
-    return load(Recovery, row) if row is not None else None
+def _one(connection: DirectConnection, query: Any, **values: Any) -> Recovery | None:
+    return connection.execute(query, values).first(Recovery)

@@ -8,9 +8,9 @@ from sqlalchemy import bindparam, select, update
 
 from recovery.models import Attempt, AttemptState, Event, Lease, Recovery, Step
 from recovery.store.rules import attempt_over, may_run
-from recovery.store.schema import IS_OPEN, attempts, recoveries, steps
+from recovery.store.schema import IS_OPEN, attempts, leases, recoveries, steps
 from recovery.store.sql.ledger import note
-from recovery.store.sql.room import AnyConnection, Room, columns_of, load, load_all, require, values_of
+from recovery.store.sql.room import AnyConnection, Room, changed, columns_of, load_all, require, values_of
 
 _RECOVERY = select(*columns_of(Recovery, recoveries)).where(recoveries.c.id == bindparam("of")).with_for_update()
 _ATTEMPT = select(*columns_of(Attempt, attempts)).where(attempts.c.recovery_id == bindparam("of"), attempts.c.number == bindparam("which"))
@@ -27,6 +27,23 @@ _WAKE = (
     .where(recoveries.c.id == bindparam("of"), IS_OPEN)
     .values(due_at=bindparam("when"), touched_at=bindparam("now"), version=recoveries.c.version + 1)
 )
+
+_TOUCH = (
+    update(recoveries)
+    .where(recoveries.c.id == bindparam("of"), IS_OPEN)
+    .values(touched_at=bindparam("now"), version=recoveries.c.version + 1)
+)
+_UNCOUNT = (
+    update(attempts)
+    .where(
+        attempts.c.recovery_id == bindparam("of"),
+        attempts.c.number == bindparam("which"),
+        attempts.c.fence == bindparam("mine"),
+        attempts.c.state == AttemptState.RUNNING,
+    )
+    .values(runs=attempts.c.runs - 1)
+)
+_GIVE_UP = update(leases).where(leases.c.service == bindparam("of")).values(holder=None)
 
 
 class SqlJournal(Room):
@@ -52,11 +69,10 @@ class SqlJournal(Room):
         """Mark the attempt as running under `lease`; raises `LeaseLost`, also when there is nothing left to run."""
         with self._writing() as connection:
             require(connection, lease)
-            recovery = connection.execute(_RECOVERY, {"of": lease.recovery_id}).first()
-            row = connection.execute(_ATTEMPT, {"of": lease.recovery_id, "which": number}).first()
-            if recovery is None or row is None or not may_run(load(Recovery, recovery), load(Attempt, row)):
+            recovery = connection.execute(_RECOVERY, {"of": lease.recovery_id}).first(Recovery)
+            attempt = connection.execute(_ATTEMPT, {"of": lease.recovery_id, "which": number}).first(Attempt)
+            if recovery is None or attempt is None or not may_run(recovery, attempt):
                 raise attempt_over(lease, number)
-            attempt = load(Attempt, row)
             running = replace(
                 attempt, state=AttemptState.RUNNING, started_at=attempt.started_at or now, fence=lease.fence, runs=attempt.runs + 1
             )
@@ -77,6 +93,14 @@ class SqlJournal(Room):
             self._wake(connection, attempt.recovery_id, now, now)
             connection.execute(self._upsert(attempts), values_of(attempt))
             note(connection, (), events)
+
+    def hand_back(self, lease: Lease, number: int, now: datetime) -> None:
+        """Give a claim up in the middle of an attempt, by a holder that lives; raises `LeaseLost` if `lease` is not the newest."""
+        with self._writing() as connection:
+            require(connection, lease)
+            if changed(connection, _UNCOUNT, of=lease.recovery_id, which=number, mine=lease.fence):
+                connection.execute(_TOUCH, {"of": lease.recovery_id, "now": now})
+            connection.execute(_GIVE_UP, {"of": lease.service})
 
     @staticmethod
     def _wake(connection: AnyConnection, recovery_id: str, when: datetime, now: datetime) -> None:

@@ -10,7 +10,7 @@ from recovery.clocks import still_runs
 from recovery.models import Lease
 from recovery.store.rules import lease_lost
 from recovery.store.schema import leases
-from recovery.store.sql.room import AnyConnection, Room, changed, columns_of, dialect_insert, load, load_all
+from recovery.store.sql.room import AnyConnection, Room, changed, columns_of, dialect_insert, load_all
 
 _MINE = (leases.c.service == bindparam("of")) & (leases.c.fence == bindparam("mine")) & leases.c.holder.is_not(None)
 _RENEW = update(leases).where(_MINE)
@@ -67,8 +67,7 @@ class SqlLeases(Room):
     def lease_of(self, service: str) -> Lease | None:
         """Return the newest claim on `service`, alive or expired; None if it was given up or never claimed."""
         with self._reading() as connection:
-            row = connection.execute(_LEASE, {"of": service}).first()
-        return load(Lease, row) if row is not None else None
+            return connection.execute(_LEASE, {"of": service}).first(Lease)
 
     def leases(self) -> list[Lease]:
         """Return every claim that was not given up, alive or expired."""

@@ -86,11 +86,12 @@ def note(connection: AnyConnection, made: Sequence[Decision], happened: Sequence
     """
     new = False
     for service, batch in by_service(made).items():
+        keys = [repeat_key(decision) for decision in batch]
         newest = connection.execute(_NEWEST, {"of": service, "how_many": len(batch)}).all()[::-1]
-        if [row.repeat_key for row in newest] == [repeat_key(decision) for decision in batch]:
+        if [row.repeat_key for row in newest] == keys:
             connection.execute(_COUNT, [_repeat(row.id, decision) for row, decision in zip(newest, batch, strict=True)])
         else:
-            insert_all(connection, decisions, [_row(decision) for decision in batch])
+            insert_all(connection, decisions, [_row(decision, key) for decision, key in zip(batch, keys, strict=True)])
             new = True
     insert_all(connection, events, [values_of(event) for event in happened])
     return new

@@ -13,7 +13,7 @@ _QUOTA_LOCK = 0x7265_6376_7175_6F74
 """Key of PostgreSQL's lock around the counting: the letters `recvquot`. On SQLite every writing transaction is alone."""
 
 _LOCK = text("SELECT pg_advisory_xact_lock(:key)").bindparams(bindparam("key", type_=BigInteger))
-_RANK = case({severity: severity.rank for severity in Severity}, value=recoveries.c.severity)
+_RANK = case({str(severity): severity.rank for severity in Severity}, value=recoveries.c.severity)
 URGENCY = (_RANK, recoveries.c.created_at, recoveries.c.id)
 """What open recoveries are ordered by."""
 _BY_ITSELF = and_(*(recoveries.c.kind != kind for kind in sorted(ASKED_FOR)))

@@ -13,7 +13,7 @@ from recovery.store.rules import PREFIX_LENGTH, PULSE_BACK, answered
 from recovery.store.schema import IS_OPEN, approvals, bases, pulses, recoveries, silences
 from recovery.store.sql.ledger import note
 from recovery.store.sql.load import wake, wake_all
-from recovery.store.sql.room import AnyConnection, Room, columns_of, dialect_insert, load, load_all, values_of
+from recovery.store.sql.room import AnyConnection, Room, columns_of, dialect_insert, load_all, values_of
 
 _APPROVAL = select(*columns_of(Approval, approvals)).where(approvals.c.recovery_id == bindparam("of"))
 _OPEN_QUESTION = (
@@ -53,16 +53,14 @@ class SqlPolicy(Room):
     def approval(self, recovery_id: str) -> Approval | None:
         """Return the question that was asked for a recovery, if any."""
         with self._reading() as connection:
-            row = connection.execute(_APPROVAL, {"of": recovery_id}).first()
-        return load(Approval, row) if row is not None else None
+            return connection.execute(_APPROVAL, {"of": recovery_id}).first(Approval)
 
     def answer(self, recovery_id: str, answer: Answer, by: str, comment: str, now: datetime) -> Approval | None:
         """Answer the open question of a recovery and make it due; the first answer wins."""
         with self._writing() as connection:
-            row = connection.execute(_OPEN_QUESTION, {"of": recovery_id}).first()
-            if row is None:
+            asked = connection.execute(_OPEN_QUESTION, {"of": recovery_id}).first(Approval)
+            if asked is None:
                 return None
-            asked = load(Approval, row)
             given = answered(asked, answer, by, comment, now)
             if given is not asked:
                 connection.execute(_ANSWER, {"of": recovery_id, **values_of(given)})

@@ -8,19 +8,20 @@ from sqlalchemy import bindparam, func, or_, select, update
 
 from recovery.clocks import SKEW
 from recovery.models import Approval, Attempt, Basis, Decision, Event, Mitigation, Quota, Recovery
-from recovery.store.rules import PREFIX_LENGTH, begins, stored
+from recovery.store.direct import DirectConnection
+from recovery.store.rules import PREFIX_LENGTH, Restless, begins, stored
 from recovery.store.schema import IS_OPEN, approvals, attempts, bases, recoveries
 from recovery.store.sql.ledger import note
 from recovery.store.sql.load import URGENCY, allows
 from recovery.store.sql.mitigations import lift, put
-from recovery.store.sql.room import AnyConnection, Room, columns_of, inserted, load, load_all, values_of
+from recovery.store.sql.room import Room, columns_of, differences, inserted, load_all, values_of
 
 _ROW = columns_of(Recovery, recoveries)
 _RECOVERY = select(*_ROW)
 _BY_ID = _RECOVERY.where(recoveries.c.id == bindparam("of"))
 _BY_PREFIX = select(recoveries.c.id).where(func.substr(recoveries.c.id, 1, bindparam("length")) == bindparam("prefix")).limit(2)
 _OPEN_OF = _RECOVERY.where(recoveries.c.service == bindparam("of"), IS_OPEN)
-_BY_ID_LOCKED = _BY_ID.with_for_update()
+_AS_IT_IS = select(*columns_of(Restless, recoveries)).where(recoveries.c.id == bindparam("of")).with_for_update()
 _OPEN_ALL = _RECOVERY.where(IS_OPEN).order_by(*URGENCY)
 _DUE = (
     select(recoveries.c.id)
@@ -89,11 +90,11 @@ class SqlRecoveries(Room):
         with self._writing() as connection:
             if quota is not None and not allows(connection, quota, before):
                 return None
-            row = _one(connection, _BY_ID_LOCKED, of=before.id)
+            row = connection.execute(_AS_IT_IS, {"of": before.id}).first(Restless)
             if row is None or row.version != before.version:
                 return None
             result = stored(row, before, after)
-            self._set(connection, row, result, now)
+            self._set(connection, result, _news(before, row, result), now)
             if attempt is not None:
                 connection.execute(self._upsert(attempts), values_of(attempt))
             if begins(before, after):
@@ -115,17 +116,25 @@ class SqlRecoveries(Room):
             return _one(connection, _CANCEL, of=recovery_id, why=reason, now=now)
 
     @staticmethod
-    def _set(connection: AnyConnection, row: Recovery, result: Recovery, now: datetime | None) -> None:
-        """Write what changed: the plan is large and never does."""
-        old = values_of(row)
-        news = {name: value for name, value in values_of(result).items() if value != old[name]}
+    def _set(connection: DirectConnection, result: Recovery, news: dict[str, Any], now: datetime | None) -> None:
         if now:
             news["touched_at"] = now
         if "finished_at" in news:
             news["recovery_seconds"] = result.recovery_seconds
-        connection.execute(_SET, {"of": row.id, **news})
+        connection.execute(_SET, {"of": result.id, **news})
 
 
-def _one(connection: AnyConnection, query: Any, **values: Any) -> Recovery | None:
-    row = connection.execute(query, values).first()
-    return load(Recovery, row) if row is not None else None
+def _news(before: Recovery, row: Restless, result: Recovery) -> dict[str, Any]:
+    """Return what is not in the row yet: the plan is large and always is."""
+    news = differences(before, result)
+    for name, there in values_of(row).items():
+        value = getattr(result, name)
+        if value == there:
+            news.pop(name, None)
+        else:
+            news[name] = value
+    return news
+
+
+def _one(connection: DirectConnection, query: Any, **values: Any) -> Recovery | None:
+    return connection.execute(query, values).first(Recovery)

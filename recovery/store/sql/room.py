@@ -4,14 +4,17 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
+from operator import attrgetter
+from types import TracebackType
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine, Table, bindparam, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
 
 from recovery.models import Lease
 from recovery.store import schema
-from recovery.store.direct import DirectConnection, Transaction
+from recovery.store.direct import DirectConnection, Rows, Transaction
 from recovery.store.engine import READS, translated
 from recovery.store.rules import lease_lost
 
@@ -63,28 +66,50 @@ class Room:
         return Transaction(self._engine, self._begin_writing)
 
     def _reading(self) -> AbstractContextManager[DirectConnection]:
-        shared: DirectConnection | None = getattr(self._shared, "connection", None)
-        return Transaction(self._engine, self._begin_reading) if shared is None else _joining(shared)
+        joined: _Joined | None = getattr(self._shared, "joined", None)
+        return joined or Transaction(self._engine, self._begin_reading)
 
-    @contextmanager
-    def together(self) -> Iterator[None]:
+    def together(self) -> AbstractContextManager[object]:
         """Read within the block what belongs together: in one transaction of this thread."""
-        with self._reading() as connection:
-            before = getattr(self._shared, "connection", None)
-            self._shared.connection = connection
-            try:
-                yield
-            finally:
-                self._shared.connection = before
+        return _Together(self._shared, self._reading())
 
     def _upsert(self, table: Table) -> Any:
         return upsert(self._engine.dialect.name, table)
 
 
-@contextmanager
-def _joining(shared: DirectConnection) -> Iterator[DirectConnection]:
-    with translated():
-        yield shared
+class _Together:
+    """Lets what a thread reads within the block use one transaction."""
+
+    __slots__ = ("_before", "_shared", "_transaction")
+
+    def __init__(self, shared: threading.local, transaction: AbstractContextManager[DirectConnection]) -> None:
+        self._shared = shared
+        self._transaction = transaction
+        self._before: _Joined | None = getattr(shared, "joined", None)
+
+    def __enter__(self) -> None:
+        self._shared.joined = _Joined(self._transaction.__enter__())
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._shared.joined = self._before
+        self._transaction.__exit__(kind, error, trace)
+
+
+class _Joined:
+    """Lends the connection of the transaction that a thread has open; a class, as `Transaction` is, for the same reason."""
+
+    __slots__ = ("_shared",)
+
+    def __init__(self, shared: DirectConnection) -> None:
+        self._shared = shared
+
+    def __enter__(self) -> DirectConnection:
+        return self._shared
+
+    def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None) -> None:
+        if isinstance(error, SQLAlchemyError):
+            with translated():
+                raise error
 
 
 def require(connection: AnyConnection, lease: Lease) -> None:
@@ -121,7 +146,22 @@ def columns_of(kind: type[Data], table: Table) -> tuple[Any, ...]:
 
 def values_of(item: Data) -> dict[str, Any]:
     """Return the fields of a frozen dataclass by name, as they go into its columns."""
-    return {name: getattr(item, name) for name in item.__dataclass_fields__}
+    names, values = _fields_of(type(item))
+    return dict(zip(names, values(item), strict=True))
+
+
+def differences(old: T, new: T) -> dict[str, Any]:
+    """Return the fields of `new`, a frozen dataclass, that are not as in `old`."""
+    names, values = _fields_of(type(new))  # type: ignore[arg-type]
+    pairs = zip(names, values(old), values(new), strict=True)  # type: ignore[arg-type]
+    return {name: value for name, before, value in pairs if value is not before and value != before}
+
+
+@cache
+def _fields_of(kind: type[Data]) -> tuple[tuple[str, ...], Callable[[Data], tuple[Any, ...]]]:
+    """Return the names of its fields, and what gets them out of one: at least two, else it would get no tuple."""
+    names = tuple(kind.__dataclass_fields__)
+    return names, attrgetter(*names)
 
 
 def load(kind: Callable[..., T], row: Sequence[Any]) -> T:
@@ -129,9 +169,9 @@ def load(kind: Callable[..., T], row: Sequence[Any]) -> T:
     return kind(*row)
 
 
-def load_all(kind: Callable[..., T], rows: Iterable[Sequence[Any]]) -> list[T]:
+def load_all(kind: Callable[..., T], rows: Rows | Iterable[Sequence[Any]]) -> list[T]:
     """Return one `kind` per row."""
-    return [load(kind, row) for row in rows]
+    return rows.all(kind) if isinstance(rows, Rows) else [load(kind, row) for row in rows]
 
 
 def insert_all(connection: AnyConnection, table: Table, rows: Sequence[dict[str, Any]]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from recovery.models import Category, Event, Failure, Recovery, RecoveryState, Severity
 from recovery.ports import Accepted, Intake, Report, Store
 from recovery.store.memory import MemoryStore
+from recovery.store.sql import SqlStore
 from tests.contract.store.test_ledger import event_names, noted
 from tests.rows import at, event, failure, recovery
 
@@ -123,25 +124,33 @@ def test_nothing_is_written_if_one_report_cannot_be(store: Store) -> None:
     assert event_names(store) == []
 
 
-def test_merging_a_report_opens_nothing_and_knows_what_is_known(store: Store) -> None:
-    assert store.merge_report(failure(), at(0)) is None
-    assert store.open_recoveries() == []
-    opened = store.open_recovery(recovery(), failure(id="first"), [], []).recovery
+def test_a_single_report_opens_merges_or_is_known(store: Store) -> None:
+    opened = store.take_in([report_of(failure(id="first"))])[0]
+    (merged,) = store.take_in([report_of(failure(id="second", occurred_at=at(4)), 5)])
+    (again,) = store.take_in([report_of(failure(id="second"), 6)])
 
-    merged = store.merge_report(failure(id="second", occurred_at=at(4)), at(5))
-    again = store.merge_report(failure(id="second"), at(6))
-
-    assert merged == Accepted(Intake.MERGED, replace(opened, failures=2, last_failure_at=at(4)))
+    assert opened.intake is Intake.OPENED
+    assert merged == Accepted(Intake.MERGED, replace(opened.recovery, failures=2, last_failure_at=at(4)))
     assert again == Accepted(Intake.DUPLICATE, merged.recovery)
     assert noted(store) == [("one_open_recovery", 0, None, None)]
+    assert len(event_names(store)) == 1
 
 
-def test_a_known_report_merges_nowhere_after_its_recovery_closed(store: Store) -> None:
+def test_a_known_report_opens_nothing_after_its_recovery_closed(store: Store) -> None:
     opened = store.open_recovery(recovery(), failure(id="first"), [], []).recovery
     closed = store.transition(opened, replace(opened, state=RecoveryState.SUCCEEDED, due_at=None, finished_at=at(3)))
     assert closed is not None
 
-    assert store.merge_report(failure(id="first"), at(9)) == Accepted(Intake.DUPLICATE, closed)
+    assert store.take_in([report_of(failure(id="first"), 9)]) == [Accepted(Intake.DUPLICATE, closed)]
+    assert store.open_recoveries() == []
+
+
+def test_a_single_report_needs_no_plan_to_merge(sql_store: SqlStore) -> None:
+    sql_store.open_recovery(recovery(), failure(), [], [])
+
+    (merged,) = sql_store.take_in([Report(failure(), at(5), lambda: pytest.fail("planned for nothing"))])
+
+    assert merged.intake is Intake.MERGED
 
 
 @pytest.mark.parametrize("seed", range(8))

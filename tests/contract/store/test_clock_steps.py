@@ -80,8 +80,7 @@ def test_a_quiet_that_seems_to_last_for_minutes_is_over(store: Store) -> None:
 
     assert closed.fingerprint in store.busy(at(-100))
     assert closed.fingerprint not in store.busy(at(BACK))
-    assert store.merge_report(failure(), at(-100)) is not None
-    assert store.merge_report(failure(), at(BACK)) is None
+    assert store.open_recovery(recovery(created_at=at(-100)), failure(), [], []).intake is Intake.MERGED
     assert store.open_recovery(recovery(created_at=at(BACK)), failure(), [], []).intake is Intake.OPENED
 
 

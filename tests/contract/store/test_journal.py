@@ -113,6 +113,32 @@ def test_a_decision_on_what_was_read_before_an_attempt_began_or_finished_is_refu
     assert store.transition(current, replace(current, due_at=at(500))) is None
 
 
+def test_an_attempt_that_is_handed_back_can_be_taken_up_at_once_and_does_not_count_the_run(store: Store, started: Recovery) -> None:
+    lease = lease_for(store, started)
+    store.begin_attempt(lease, 1, at(1))
+    current = store.recovery(started.id)
+    assert current is not None
+
+    store.hand_back(lease, 1, at(2))
+
+    assert store.lease_of(started.service) is None
+    assert store.attempts(started.id)[0].runs == 0
+    assert store.transition(current, replace(current, due_at=at(500))) is None, "what was read before is out of date"
+    assert store.begin_attempt(lease_for(store, started, "successor", now=2, until=12), 1, at(2)).runs == 1
+
+
+def test_a_claim_is_handed_back_without_touching_an_attempt_that_has_ended(store: Store, started: Recovery) -> None:
+    lease = lease_for(store, started)
+    running = store.begin_attempt(lease, 1, at(1))
+    finished = replace(running, state=AttemptState.FINISHED, outcome=Outcome.RESOLVED, finished_at=at(2))
+    store.finish_attempt(lease, finished, [], at(2))
+
+    store.hand_back(lease, 1, at(2))
+
+    assert store.attempts(started.id) == [finished]
+    assert store.lease_of(started.service) is None
+
+
 def _begin(store: Store, lease: Lease, row: Recovery, _running: Attempt) -> None:
     store.begin_attempt(lease, 1, at(12))
 
@@ -125,7 +151,11 @@ def _finish(store: Store, lease: Lease, row: Recovery, running: Attempt) -> None
     store.finish_attempt(lease, replace(running, state=AttemptState.FINISHED, outcome=Outcome.RESOLVED), [], at(12))
 
 
-FENCED: list[Callable[[Store, Lease, Recovery, Attempt], None]] = [_begin, _journal, _finish]
+def _hand_back(store: Store, lease: Lease, row: Recovery, _running: Attempt) -> None:
+    store.hand_back(lease, 1, at(12))
+
+
+FENCED: list[Callable[[Store, Lease, Recovery, Attempt], None]] = [_begin, _journal, _finish, _hand_back]
 
 
 @pytest.mark.parametrize("write", FENCED)

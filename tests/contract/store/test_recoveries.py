@@ -1,12 +1,14 @@
 """Opening, merging, looking up and changing recoveries."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from recovery.errors import RecoveryError
-from recovery.models import Category, Choice, Mitigation, Outcome, RecoveryState, Severity
+from recovery.models import Category, Choice, Kind, Mitigation, Outcome, Recovery, RecoveryState, Severity
 from recovery.ports import Intake, Store
+from tests.contract.store.test_ledger import noted
 from tests.rows import at, attempt, decision, event, failure, recovery
 
 
@@ -305,3 +307,65 @@ def test_a_mitigation_is_replaced_ended_and_lifted(store: Store) -> None:
     assert not store.end_mitigation(new, [])
     store.transition(current, current, ended=other)
     assert store.mitigations() == []
+
+
+def test_what_is_closed_from_the_beginning_is_kept_beside_what_is_open(store: Store) -> None:
+    standing = recovery()
+    store.open_recovery(standing, None, [], [])
+    rehearsal = recovery(state=RecoveryState.SUPPRESSED, dry_run=True, due_at=None, finished_at=at(1))
+
+    accepted = store.open_recovery(rehearsal, None, [decision(recovery_id=rehearsal.id)], [event(recovery_id=rehearsal.id)])
+
+    assert (accepted.intake, accepted.recovery) == (Intake.OPENED, rehearsal)
+    assert store.recovery(rehearsal.id) == rehearsal
+    assert store.open_recovery_of(standing.service) == standing
+
+
+def left_alone(quiet_until: float, **fields: Any) -> Recovery:
+    fields = {"state": RecoveryState.SUPPRESSED, "due_at": None, "finished_at": at(1), "quiet_until": at(quiet_until)} | fields
+    return recovery(**fields)
+
+
+def test_what_ends_being_quiet_is_found_in_the_order_in_which_it_ends(store: Store) -> None:
+    later, sooner, failed = left_alone(70), left_alone(65), left_alone(66, state=RecoveryState.FAILED, outcome=Outcome.FAILED)
+    for other in (
+        later,
+        sooner,
+        failed,
+        left_alone(60),
+        left_alone(71),
+        left_alone(65, state=RecoveryState.CANCELLED),
+        left_alone(65, kind=Kind.MANUAL),
+        left_alone(65, attempt=1),
+        recovery(),
+    ):
+        store.open_recovery(other, None, [], [])
+
+    assert store.quiet_ending(at(60), at(70), 10) == [sooner, failed, later]
+    assert store.quiet_ending(at(60), at(70), 1) == [sooner]
+
+
+def test_quiet_is_prolonged_once_and_its_decision_counts_up(store: Store) -> None:
+    left = left_alone(65)
+    made = decision(recovery_id=left.id, choice=Choice.SUPPRESS, guard="autonomy")
+    store.open_recovery(left, None, [made], [])
+
+    assert store.prolong(left, at(125), [replace(made, at=at(64))])
+    assert not store.prolong(left, at(999), [made]), "somebody else did it before"
+
+    assert store.recovery(left.id) == replace(left, quiet_until=at(125))
+    assert store.busy(at(100)) == {left.fingerprint: at(125)}
+    assert noted(store) == [("autonomy", 1, at(64), made.until)]
+
+
+def test_a_late_report_of_what_was_over_merges_into_the_recovery_that_said_so(store: Store) -> None:
+    over = left_alone(-60, finished_at=at(0))
+    store.open_recovery(over, None, [], [])
+
+    def take(occurred: float) -> Intake:
+        report = failure(occurred_at=at(occurred))
+        return store.open_recovery(recovery(created_at=at(10), state=RecoveryState.SUPPRESSED, finished_at=at(10)), report, [], []).intake
+
+    assert take(-61) is Intake.MERGED
+    assert take(-60) is Intake.OPENED
+    assert take(5) is Intake.OPENED
