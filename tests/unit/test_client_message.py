@@ -257,7 +257,7 @@ def test_an_exception_with_odd_text_and_file_name_is_reported(reported: Reported
     assert failure.details == {"details": "not a table", "error_type": "ValueError"}
 
 
-@pytest.mark.parametrize("name", ["no name", "\ud800", "", None, 7])
+@pytest.mark.parametrize("name", ["no name", "\ud800", "", None, 7], ids=ascii)
 def test_a_heartbeat_of_nobody_is_said_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture, name: Any) -> None:
     with RecoveryClient("redis://127.0.0.1:1/0", spool=tmp_path) as client:
         client.heartbeat(name)
