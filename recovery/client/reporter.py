@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from recovery.client.clean import labels_of, text_of
+from recovery.client.clean import clean_text, labels_of, text_of
 from recovery.client.counts import Stats
 from recovery.client.draft import LONGEST_TEXT, Beat, Draft, kind_of, see, take_details
 from recovery.client.guard import Guard
@@ -114,7 +114,7 @@ class Reporter:
         try:
             self._sender.put(Beat(checked_name(service), time.time()))
         except Exception as wrong:  # noqa: BLE001 - a sign of life must never break the service that gives it
-            log.warning("heartbeat of '%.100s' is left out: %s", text_of(service), text_of(wrong))
+            log.warning("heartbeat of '%.100s' is left out: %s", clean_text(text_of(service)), clean_text(text_of(wrong)))
 
     def heartbeat_every(self, service: str, seconds: float) -> Heartbeat:
         """Give a sign of life now and every `seconds` (0.01 to 86,400) from a background thread, until it is stopped.

@@ -8,7 +8,7 @@ import logging
 import re
 from typing import Literal, get_args
 
-from recovery.client.clean import text_of
+from recovery.client.clean import clean_text, text_of
 from recovery.errors import nearest
 
 log = logging.getLogger("recovery.client")
@@ -56,5 +56,11 @@ def known_word(word: object, words: frozenset[str], otherwise: str, what: str) -
     said = text_of(word).strip().lower()
     if said in words:
         return said
-    log.warning("failure report: no %s '%s'%s; '%s' is sent instead", what, said[:100], nearest(said[:100], words), otherwise)
+    log.warning(
+        "failure report: no %s '%s'%s; '%s' is sent instead",
+        what,
+        clean_text(said[:100]),
+        nearest(clean_text(said[:100]), words),
+        otherwise,
+    )
     return otherwise
