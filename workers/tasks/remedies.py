@@ -21,7 +21,7 @@ def register(strategy: Strategy) -> Task:
     """Register the task `strategy.<name>` on the strategy's queue."""
     name = strategy.name
 
-    @app.task(name=f"strategy.{name}", queue=strategy.queue, soft_time_limit=NO_SOFT_LIMIT)  # type: ignore[untyped-decorator]
+    @app.task(name=f"strategy.{name}", queue=strategy.queue, soft_time_limit=NO_SOFT_LIMIT, shared=False)  # type: ignore[untyped-decorator]
     def run(service: str, recovery_id: str, attempt: int) -> None:
         """Run one attempt of a recovery, then see what comes next; whatever stops it halfway, the tick resumes it.
 
