@@ -6,7 +6,7 @@ call runs: its ticket, which it was let in with, says where its end counts.
 
 import os
 from math import inf
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from recovery.breaker.circuit import Admission, Result, admit, at, mode_of, probed
 from recovery.breaker.fleet import Ended
@@ -14,6 +14,9 @@ from recovery.breaker.picks import classify, describe
 from recovery.breaker.standing import Standing
 from recovery.breaker.window import Window
 from recovery.errors import CircuitOpen
+
+if TYPE_CHECKING:
+    from asyncio import Future
 
 ASK_AGAIN = 0.05
 """Seconds a refused caller's process waits before it asks the fleet for a permit again."""
@@ -60,7 +63,20 @@ class Turnstile(Standing):
         import asyncio  # here it is loaded already; a service without it does not pay for it
 
         permit = os.urandom(16).hex()
-        return self._take(permit, await asyncio.to_thread(self._fleet.admit, self._breaker, permit))
+        asking = asyncio.get_running_loop().run_in_executor(None, self._fleet.admit, self._breaker, permit)
+        try:
+            admission = await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            asking.add_done_callback(self._give_back)
+            raise
+        return self._take(permit, admission)
+
+    def _give_back(self, asked: "Future[Admission | None]") -> None:
+        """Return a permit that came after its caller was cancelled; the fleet has few."""
+        admission = None if asked.cancelled() or asked.exception() else asked.result()
+        if admission is not None and admission.permit:
+            with self._lock:
+                self._tell(Ended("void", permit=admission.permit))
 
     def _must_ask(self, now: float) -> bool:
         """Say whether only the fleet can admit a call: to its probes."""

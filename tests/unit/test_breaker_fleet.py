@@ -316,6 +316,34 @@ async def test_a_coroutine_asks_the_fleet_without_blocking_the_loop(fleet: Recor
     assert [ended.result for ended in slow.told] == ["ok"]
 
 
+async def test_a_permit_that_comes_after_its_caller_was_cancelled_goes_back() -> None:
+    asking, go_on, told = threading.Event(), threading.Event(), asyncio.Event()
+
+    class SlowFleet(RecordingFleet):
+        def admit(self, breaker: Breaker, permit: str) -> Admission | None:
+            asking.set()
+            assert go_on.wait(60)
+            return Admission(allowed=True, permit="p1")
+
+        def tell(self, breaker: Breaker, ended: Ended) -> None:
+            super().tell(breaker, ended)
+            told.set()
+
+    slow = SlowFleet()
+    breaker = Breaker("gateway", OPTIONS, slow)
+    breaker.apply(view(1, HALF_OPEN))
+    call = asyncio.create_task(breaker.acall(asyncio.sleep, 0))
+    assert await asyncio.to_thread(asking.wait, 60)
+
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    go_on.set()
+
+    await asyncio.wait_for(told.wait(), 60)
+    assert slow.told == [Ended("void", permit="p1")]
+
+
 # --- an absence of the fleet --------------------------------------------------------------------------------------------
 
 
