@@ -64,7 +64,7 @@ class Standing:
         self._rejections = count(1)
         self._beside = self._failures = self._slow = 0
         self._told = 0
-        self._unanswered = 0
+        self._unanswered = self._asking = 0
         self._unheard: Ended | None = None
         self._opening, self._opening_taken = "", True
         self._warned = False
