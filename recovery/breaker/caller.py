@@ -33,6 +33,20 @@ _held: ContextVar[_Held] = ContextVar("recovery_breaker_tickets", default=None)
 """Tickets of the `with` blocks that this thread or task is in, innermost first."""
 
 
+def _taken_out(held: _Held, breaker: "Breaker") -> tuple[_Held, _Held]:
+    """Return the breaker's innermost ticket and the others without it: generators may leave their blocks in any order."""
+    passed = []
+    while held is not None and held[0] is not breaker:
+        passed.append(held)
+        held = held[3]
+    if held is None:
+        return None, None
+    rest = held[3]
+    for inner in reversed(passed):
+        rest = (*inner[:3], rest)
+    return held, rest
+
+
 @dataclass(frozen=True, slots=True)
 class BreakerStats:
     """What one process's calls through a breaker came to, since it started or was forked."""
@@ -108,11 +122,11 @@ class Breaker(InStep):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        held = _held.get()
-        if held is None or held[0] is not self:
+        held, rest = _taken_out(_held.get(), self)
+        if held is None:
             return  # left in another context than entered, as some frameworks do; a permit expires then
-        _, ticket, began, outer = held
-        _held.set(outer)
+        _, ticket, began, _ = held
+        _held.set(rest)
         if error is None:
             self.ended(ticket, began, "ok")
         else:

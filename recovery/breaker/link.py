@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING
 
 from recovery.breaker.caller import Breaker
 from recovery.breaker.circuit import Admission
 from recovery.breaker.fleet import Ended, FleetView, Order
 from recovery.breaker.shared import BREAKER_CHANGED, SharedCircuits, Snapshot, snapshot_of
-from recovery.breaker.teller import Teller, Vote
+from recovery.breaker.teller import Greeting, News, Teller, Vote
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -68,7 +68,7 @@ class FleetLink:
         self.process = f"{os.uname().nodename}:{os.getpid()}:{os.urandom(4).hex()}"
         """Who this is to the fleet."""
         self._shared: SharedCircuits | None = None
-        self._hearing = Lock()
+        self._hearing = RLock()
         self._teller.renew()
         self._said_away = self._closed = False
         for linked in self._linked.values():
@@ -78,7 +78,7 @@ class FleetLink:
     def add(self, breaker: Breaker) -> None:
         """Connect a breaker, make it known to the fleet and learn soon how it stands there."""
         self._linked[breaker.name] = Linked(breaker)
-        self._teller.start()
+        self._teller.put(breaker, Greeting())
 
     # --- Fleet: called by breakers ---
 
@@ -122,9 +122,10 @@ class FleetLink:
         return True
 
     def close(self, timeout: float) -> None:
-        """Report what waits, for at most `timeout` seconds, and end the thread."""
+        """Report what waits, for at most `timeout` seconds, and end the thread; breakers that are used after this go on alone."""
         self._teller.close(timeout)
         self._closed = True
+        self._shared = None
 
     # --- Listener: called by the watch ---
 
@@ -142,7 +143,7 @@ class FleetLink:
         if self._said_away:
             self._said_away = False
             log.warning("Redis answers again: breakers are shared with the fleet again")
-        self._shared = shared
+        self._shared = None if self._closed else shared
         for linked in list(self._linked.values()):  # what was counted between the two
             rest = linked.breaker.take_unheard()
             if rest is not None:
@@ -150,7 +151,11 @@ class FleetLink:
 
     def hear(self, message: bytes, _redis: "Redis") -> None:
         """Take in one pushed change."""
-        snapshot = snapshot_of(message)
+        try:
+            snapshot = snapshot_of(message)
+        except (ValueError, KeyError, TypeError):
+            log.warning("left out what is no news of a breaker: %.200r", message)
+            return
         if snapshot.name in self._linked:
             self._apply(snapshot)
 
@@ -208,7 +213,7 @@ class FleetLink:
     def _summarize(self) -> None:
         """Tell of successes, renew votes, and report what this process opened while nobody else could."""
         for linked in list(self._linked.values()):
-            breaker, things = linked.breaker, list[Ended | Vote]()
+            breaker, things = linked.breaker, list[News]()
             if self.connected:
                 if (summary := breaker.take_summary()) is not None:
                     things.append(summary)
@@ -216,10 +221,21 @@ class FleetLink:
                     things.append(Vote(reason))
             self._report(breaker, things)
 
-    def _report(self, breaker: Breaker, things: Sequence[Ended | Vote]) -> None:
+    def _greet(self, linked: Linked) -> None:
+        """Learn how a new breaker stands, if the next look has not told already."""
+        shared = self._shared
+        if shared is not None and not linked.asked:
+            try:
+                self._merge(shared, linked)
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with Redis, the breaker begins with what this process sees
+                self.away(error)
+
+    def _report(self, breaker: Breaker, things: Sequence[News]) -> None:
         name, options, calls = breaker.name, breaker.options, list[Ended]()
         for thing in things:
-            if isinstance(thing, Vote):
+            if isinstance(thing, Greeting):
+                self._greet(self._linked[name])
+            elif isinstance(thing, Vote):
                 seconds, reason = (0.0, "") if thing.reason is None else (VOTE, thing.reason)
                 self._exchange(
                     breaker,

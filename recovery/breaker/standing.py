@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from math import inf
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, cast
 
 from recovery.breaker.changes import Change, Notices
@@ -58,13 +58,13 @@ class Standing:
     def renew(self) -> None:
         """Begin anew in a forked child: it has counted nothing, its parent's calls do not end here, and its threads hold no lock."""
         self._forget()
-        self._lock = Lock()
+        self._lock = RLock()  # a signal handler, or `__del__`, may call through a breaker that it has interrupted
         self.numbers = count(1)
         """Numbers the calls that windows count."""
         self._rejections = count(1)
         self._beside = self._failures = self._slow = 0
         self._told = 0
-        self._unanswered = 0
+        self._unanswered = self._asking = 0
         self._unheard: Ended | None = None
         self._opening, self._opening_taken = "", True
         self._warned = False

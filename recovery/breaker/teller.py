@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import groupby
 from queue import Empty, SimpleQueue
@@ -29,11 +30,18 @@ class Vote(NamedTuple):
     """None: it closed again."""
 
 
+class Greeting(NamedTuple):
+    """That this process uses the breaker from now on, and wants to know how it stands."""
+
+
+News = Ended | Vote | Greeting
+
+
 class Told(NamedTuple):
     """One thing to tell."""
 
     breaker: "Breaker"
-    what: Ended | Vote
+    what: News
 
 
 class Teller:
@@ -44,7 +52,7 @@ class Teller:
         each_round: Called in the thread about once a second, and at the end.
     """
 
-    def __init__(self, report: "Callable[[Breaker, Sequence[Ended | Vote]], None]", each_round: Callable[[], None]) -> None:
+    def __init__(self, report: "Callable[[Breaker, Sequence[News]], None]", each_round: Callable[[], None]) -> None:
         self._report = report
         self._round = each_round
         self.renew()
@@ -54,23 +62,29 @@ class Teller:
         self._told: SimpleQueue[Told | None] = SimpleQueue()
         self._starting = Lock()
         self._thread: Thread | None = None
+        self._closed = False
 
-    def put(self, breaker: "Breaker", what: Ended | Vote) -> None:
-        """Hand over one thing; never waits."""
-        self._told.put(Told(breaker, what))
-        self.start()
+    def put(self, breaker: "Breaker", what: News) -> None:
+        """Hand over one thing; never waits. After the end it is left out: nobody would ever take it."""
+        if not self._closed:
+            self._told.put(Told(breaker, what))
+            self.start()
 
     def start(self) -> None:
-        """Start the thread, unless it runs."""
-        if self._thread is None:
-            with self._starting:
+        """Start the thread, unless it runs or cannot be had now: a call through a breaker must not fail for it."""
+        if self._thread is None and self._starting.acquire(blocking=False):  # else somebody does, maybe who this signal handler interrupted
+            try:
                 if self._thread is None:
-                    self._thread = Thread(target=self._run, name="recovery-breakers", daemon=True)
-                    self._thread.start()
+                    thread = Thread(target=self._run, name="recovery-breakers", daemon=True)
+                    with suppress(RuntimeError):
+                        thread.start()
+                        self._thread = thread
+            finally:
+                self._starting.release()
 
     def close(self, timeout: float) -> None:
         """Tell what waits, for at most `timeout` seconds, and end the thread."""
-        thread = self._thread
+        self._closed, thread = True, self._thread
         if thread is not None:
             self._told.put(None)
             thread.join(timeout)

@@ -6,17 +6,22 @@ call runs: its ticket, which it was let in with, says where its end counts.
 
 import os
 from math import inf
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from recovery.breaker.circuit import Admission, Result, admit, at, mode_of, probed
-from recovery.breaker.fleet import Ended
+from recovery.breaker.fleet import Ended, Fleet
 from recovery.breaker.picks import classify, describe
 from recovery.breaker.standing import Standing
 from recovery.breaker.window import Window
 from recovery.errors import CircuitOpen
 
+if TYPE_CHECKING:
+    from asyncio import Future
+
 ASK_AGAIN = 0.05
 """Seconds a refused caller's process waits before it asks the fleet for a permit again."""
+MOST_ASKING = 10
+"""Calls of one process that ask the fleet at once; further ones are refused, because hundreds of connections would do Redis no good."""
 PROBE_ENDS_WITHIN = 1.0
 """Upper bound of `retry_after` among probes: a permit is free as soon as any probe ends, long before it expires."""
 
@@ -50,7 +55,7 @@ class Turnstile(Standing):
             raise CircuitOpen(self.name, self._shown, retry_after, self._why)
         permit = os.urandom(16).hex()
         if self._fleet is not None and self._must_ask(now):
-            return self._take(permit, self._fleet.admit(self._breaker, permit))
+            return self._take(permit, self._ask(self._fleet, permit))
         return self._decide(permit)
 
     async def enter_async(self) -> Ticket:
@@ -60,7 +65,32 @@ class Turnstile(Standing):
         import asyncio  # here it is loaded already; a service without it does not pay for it
 
         permit = os.urandom(16).hex()
-        return self._take(permit, await asyncio.to_thread(self._fleet.admit, self._breaker, permit))
+        asking = asyncio.get_running_loop().run_in_executor(None, self._ask, self._fleet, permit)
+        try:
+            admission = await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            asking.add_done_callback(self._give_back)
+            raise
+        return self._take(permit, admission)
+
+    def _ask(self, fleet: Fleet, permit: str) -> Admission | None:
+        """Ask the fleet for a permit, unless as many calls ask already as could get one: each of them takes a connection."""
+        with self._lock:
+            if self._asking >= min(self.options.half_open_requests, MOST_ASKING) or self.clock() < self._refuse_until:
+                return Admission(allowed=False, retry_after=ASK_AGAIN)
+            self._asking += 1
+        try:
+            return fleet.admit(self._breaker, permit)
+        finally:
+            with self._lock:
+                self._asking -= 1
+
+    def _give_back(self, asked: "Future[Admission | None]") -> None:
+        """Return a permit that came after its caller was cancelled; the fleet has few."""
+        admission = None if asked.cancelled() or asked.exception() else asked.result()
+        if admission is not None and admission.permit:
+            with self._lock:
+                self._tell(Ended("void", permit=admission.permit))
 
     def _must_ask(self, now: float) -> bool:
         """Say whether only the fleet can admit a call: to its probes."""

@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from threading import Lock
+from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar, Unpack
 from weakref import WeakSet
@@ -69,7 +69,7 @@ class RecoveryClient(Reporter):
         self._watch = Watch(lambda: connect(self._url), (self._view, self._link, self._endings))
         self.flags = Flags(self._view, self._wait_for_first_view)
         self._breakers: dict[str, Breaker] = {}
-        self._adding = Lock()
+        self._adding = RLock()
         self._waited = False
         _open_clients.add(self)
         renew_after_fork(self)
@@ -195,7 +195,7 @@ class RecoveryClient(Reporter):
 
     def renew(self) -> None:
         """Begin anew in a forked child; called by itself."""
-        self._adding = Lock()
+        self._adding = RLock()
         self._waited = False
         self._sender.renew()
         self._view.renew()

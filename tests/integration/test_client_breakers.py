@@ -12,10 +12,10 @@ from redis import Redis
 
 from recovery.breaker import Breaker, RedisBreakers
 from recovery.breaker.circuit import opens_for
-from recovery.breaker.shared import BREAKER_HISTORY
+from recovery.breaker.shared import BREAKER_CHANGED, BREAKER_HISTORY
 from recovery.client import CircuitOpen, RecoveryClient
 from recovery.errors import ConfigurationError
-from recovery.models import BreakerState, Failure
+from recovery.models import BreakerOrder, BreakerState, Failure
 from tests.support import ValkeyServer, eventually
 
 
@@ -166,6 +166,44 @@ def test_a_process_that_comes_later_learns_that_it_is_open(here: RecoveryClient,
     eventually(lambda: (view := RedisBreakers(redis_client).view("gateway")) is not None and view.state is BreakerState.OPEN)
 
     assert gateway(there).state == "open"
+
+
+def test_a_breaker_that_is_made_later_learns_at_once_how_it_stands(here: RecoveryClient, redis_client: Redis) -> None:
+    here._watch._poll = 3_600.0  # no look will tell it
+    first = gateway(here)
+    eventually(lambda: here._link.connected)
+    RedisBreakers(redis_client).operate("late", BreakerOrder.FORCED_OPEN, by="ops", reason="it is down")
+    RedisBreakers(redis_client).operate("gateway", BreakerOrder.DISABLED, by="ops", reason="to know when the pushes have been heard")
+    eventually(lambda: first.state == "disabled")
+
+    late = here.breaker("late")
+
+    eventually(lambda: late.state == "forced_open")
+
+
+def test_what_is_no_news_on_the_channel_is_left_out(here: RecoveryClient, redis_client: Redis, caplog: pytest.LogCaptureFixture) -> None:
+    mine = gateway(here)
+    eventually(lambda: here._link.connected)
+    for garbage in ("no JSON", "[]", "{}", '{"name": "gateway"}'):
+        redis_client.publish(BREAKER_CHANGED, garbage)
+
+    RedisBreakers(redis_client).operate("gateway", BreakerOrder.FORCED_OPEN, by="ops", reason="it is down")
+
+    eventually(lambda: mine.state == "forced_open")
+    assert "left out what is no news of a breaker: b'no JSON'" in caplog.text
+    assert "Redis does not answer" not in caplog.text
+
+
+def test_after_the_end_of_the_client_breakers_go_on_alone_and_keep_nothing(here: RecoveryClient) -> None:
+    mine = here.breaker("gateway", failure_threshold=None, failure_rate=0.5)
+    assert here.warm_up(30)
+    eventually(lambda: here._link.connected)
+    here.close()
+
+    fail(mine, 20)
+
+    assert not succeed(mine), "it judges by itself"
+    assert here._link._teller._told.empty()
 
 
 def test_every_breaker_is_known_to_the_platform_before_anything_fails(here: RecoveryClient, redis_client: Redis) -> None:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from recovery.breaker import Breaker, BreakerOptions
-from recovery.breaker.caller import BreakerStats
+from recovery.breaker.caller import BreakerStats, _held
 from recovery.breaker.changes import Change
 from recovery.errors import CircuitOpen
 from tests.breakers import Chance, Clock, look
@@ -322,6 +322,42 @@ def test_a_call_from_before_the_opening_tells_nothing_new() -> None:
     assert look(breaker) == "closed", "it is the first of a new run"
 
 
+def test_blocks_of_generators_may_be_left_in_any_order() -> None:
+    inner, outer = Breaker("inner", OPTIONS), Breaker("outer", OPTIONS)
+
+    def numbers() -> Iterator[int]:
+        with inner:
+            yield 1
+
+    before = _held.get()
+    for _ in range(10):
+        generator = numbers()
+        next(generator)
+        with outer:
+            assert next(generator, None) is None
+
+    assert (inner.stats().calls, outer.stats().calls) == (10, 10)
+    assert _held.get() is before
+
+
+def test_a_signal_handler_may_call_through_the_breaker_that_it_interrupts() -> None:
+    handled = []
+
+    def interrupted() -> float:
+        if not handled:
+            handled.append("the lock is held here")
+            with contextlib.suppress(ValueError):
+                breaker.call(boom)
+        return 0.5
+
+    breaker = Breaker("gateway", OPTIONS, draw=interrupted)
+
+    trip(breaker)
+
+    assert handled
+    assert is_refused(breaker)
+
+
 def test_a_block_that_is_left_where_it_was_not_entered_takes_no_others_ticket() -> None:
     entered, other = Breaker("entered", OPTIONS), Breaker("other", OPTIONS)
 
@@ -521,7 +557,9 @@ def test_a_forked_child_has_counted_nothing_and_knows_what_was_open() -> None:
     breaker = Breaker("gateway", OPTIONS)
     trip(breaker)
     assert is_refused(breaker)
-    breaker._lock.acquire()  # as another thread of the parent may have done at the moment of the fork
+    other = threading.Thread(target=breaker._lock.acquire)  # a thread that holds the lock at the moment of the fork
+    other.start()
+    other.join()
 
     breaker.renew()
 

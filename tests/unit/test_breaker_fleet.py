@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -314,6 +315,58 @@ async def test_a_coroutine_asks_the_fleet_without_blocking_the_loop(fleet: Recor
 
     assert await asyncio.wait_for(call, 60) == "done"
     assert [ended.result for ended in slow.told] == ["ok"]
+
+
+def test_no_more_calls_ask_at_once_than_could_get_a_permit() -> None:
+    asking, go_on = threading.Semaphore(0), threading.Event()
+
+    class SlowFleet(RecordingFleet):
+        def admit(self, breaker: Breaker, permit: str) -> Admission | None:
+            asking.release()
+            assert go_on.wait(60)
+            return Admission(allowed=True, permit=permit)
+
+    breaker = Breaker("gateway", BreakerOptions(half_open_requests=2), SlowFleet())
+    breaker.apply(view(1, HALF_OPEN))
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(breaker.call, lambda: "done") for _ in range(2)]
+        assert asking.acquire(timeout=60)
+        assert asking.acquire(timeout=60)
+
+        with pytest.raises(CircuitOpen) as refused:
+            breaker.call(lambda: "done")
+        go_on.set()
+
+        assert [call.result(60) for call in calls] == ["done", "done"]
+    assert 0 < refused.value.retry_after <= 0.05
+
+
+async def test_a_permit_that_comes_after_its_caller_was_cancelled_goes_back() -> None:
+    asking, go_on, told = threading.Event(), threading.Event(), asyncio.Event()
+
+    class SlowFleet(RecordingFleet):
+        def admit(self, breaker: Breaker, permit: str) -> Admission | None:
+            asking.set()
+            assert go_on.wait(60)
+            return Admission(allowed=True, permit="p1")
+
+        def tell(self, breaker: Breaker, ended: Ended) -> None:
+            super().tell(breaker, ended)
+            told.set()
+
+    slow = SlowFleet()
+    breaker = Breaker("gateway", OPTIONS, slow)
+    breaker.apply(view(1, HALF_OPEN))
+    call = asyncio.create_task(breaker.acall(asyncio.sleep, 0))
+    assert await asyncio.to_thread(asking.wait, 60)
+
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    go_on.set()
+
+    await asyncio.wait_for(told.wait(), 60)
+    assert slow.told == [Ended("void", permit="p1")]
 
 
 # --- an absence of the fleet --------------------------------------------------------------------------------------------
