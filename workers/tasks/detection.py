@@ -11,7 +11,7 @@ from workers.wiring import platform
 logger = get_task_logger(__name__)
 
 
-@app.task(name="health.sweep", acks_late=False, retry_on_worker_lost=False, send_events=False)  # type: ignore[untyped-decorator]
+@app.task(name="health.sweep", shared=False, acks_late=False, retry_on_worker_lost=False, send_events=False)  # type: ignore[untyped-decorator]
 def sweep(interval: float, shard: int = 0, shards: int = 1) -> None:
     """Probe every check of this interval and shard, report what is sick and restore what is well again.
 

@@ -18,7 +18,7 @@ from workers.wiring import platform
 logger = get_task_logger(__name__)
 
 
-@app.task(name="maintenance.tick", bind=True, acks_late=False, retry_on_worker_lost=False, send_events=False)  # type: ignore[untyped-decorator]
+@app.task(name="maintenance.tick", shared=False, bind=True, acks_late=False, retry_on_worker_lost=False, send_events=False)  # type: ignore[untyped-decorator]
 def tick(self: Task) -> None:
     """Look at what is due: timers, expired leases, messages that never arrived; send it on, never execute it."""
     try:
@@ -64,7 +64,7 @@ def _look_after_degradations() -> None:
         logger.exception("nothing is degraded or restored by rules now")
 
 
-@app.task(name="maintenance.prune", acks_late=False, retry_on_worker_lost=False)  # type: ignore[untyped-decorator]
+@app.task(name="maintenance.prune", shared=False, acks_late=False, retry_on_worker_lost=False)  # type: ignore[untyped-decorator]
 def prune() -> JsonObject:
     """Delete samples and closed recoveries that are older than the configuration keeps them; return how many.
 

@@ -22,7 +22,7 @@ REQUESTS = UUID("6f1d3a0e-6a53-4f6b-9a55-6d2a0f0c8d11")
 """Namespace in which the id of a request by hand gives the id of its recovery."""
 
 
-@app.task(name="recovery.report_failure", ignore_result=False, bind=True, Strategy="workers.shortcut:strategy")  # type: ignore[untyped-decorator]
+@app.task(name="recovery.report_failure", shared=False, ignore_result=False, bind=True, Strategy="workers.shortcut:strategy")  # type: ignore[untyped-decorator]
 def report_failure(self: Task, /, **failure: object) -> JsonObject:  # noqa: D417 - Celery hands in the task itself
     """Take in one failure report.
 
@@ -48,7 +48,7 @@ def report_failure(self: Task, /, **failure: object) -> JsonObject:  # noqa: D41
         return {"recovery_id": None, "intake": "kept"}
 
 
-@app.task(name="recovery.trigger", ignore_result=False, bind=True)  # type: ignore[untyped-decorator]
+@app.task(name="recovery.trigger", shared=False, ignore_result=False, bind=True)  # type: ignore[untyped-decorator]
 def trigger(  # noqa: D417 - Celery hands in the task itself
     self: Task,
     service: str,
@@ -80,7 +80,7 @@ def trigger(  # noqa: D417 - Celery hands in the task itself
     return answer(accepted)
 
 
-@app.task(name="recovery.cancel", ignore_result=False)  # type: ignore[untyped-decorator]
+@app.task(name="recovery.cancel", shared=False, ignore_result=False)  # type: ignore[untyped-decorator]
 def cancel(recovery_id: str, reason: str = "", by: str = UNNAMED) -> JsonObject:
     """Cancel a recovery at its next step boundary.
 
@@ -101,7 +101,7 @@ def cancel(recovery_id: str, reason: str = "", by: str = UNNAMED) -> JsonObject:
     return {"recovery_id": recovery.id, "service": recovery.service, "state": "closed" if isinstance(directive, Done) else "cancelling"}
 
 
-@app.task(name="recovery.advance")  # type: ignore[untyped-decorator]
+@app.task(name="recovery.advance", shared=False)  # type: ignore[untyped-decorator]
 def advance(recovery_id: str) -> None:
     """Make the next transition of a recovery; without the database, leave that to the tick."""
     try:

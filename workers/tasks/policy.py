@@ -18,7 +18,7 @@ SILENCES = UUID("1d3f5c0a-0c52-4d4f-9d0e-5b8e7a4c2f60")
 ASKABLE = {str(kind): kind for kind in (SilenceKind.SILENCE, SilenceKind.DEPLOY, SilenceKind.KILL_SWITCH)}
 
 
-@app.task(name="recovery.approve", ignore_result=False)  # type: ignore[untyped-decorator]
+@app.task(name="recovery.approve", shared=False, ignore_result=False)  # type: ignore[untyped-decorator]
 def approve(
     recovery_id: str,
     *,
@@ -50,7 +50,7 @@ def approve(
     return {"recovery_id": given.recovery_id, "answer": str(given.answer), "by": given.answered_by, "comment": given.comment}
 
 
-@app.task(name="recovery.silence", ignore_result=False, bind=True)  # type: ignore[untyped-decorator]
+@app.task(name="recovery.silence", shared=False, ignore_result=False, bind=True)  # type: ignore[untyped-decorator]
 def silence(  # noqa: D417 - Celery hands in the task itself
     self: Task,
     *,
@@ -97,7 +97,7 @@ def silence(  # noqa: D417 - Celery hands in the task itself
     return _table(silencing.put(Wish(by, reason, ends, named, dict(labels or {}), everything, begins, ASKABLE[kind], message)))
 
 
-@app.task(name="recovery.lift", ignore_result=False)  # type: ignore[untyped-decorator]
+@app.task(name="recovery.lift", shared=False, ignore_result=False)  # type: ignore[untyped-decorator]
 def lift(silence_id: str, *, by: str) -> JsonObject:
     """End a silence, a deploy marker or the kill switch; what it held is looked at by the next tick.
 

@@ -13,7 +13,7 @@ from workers.wiring import platform
 logger = get_task_logger(__name__)
 
 
-@app.task(name="maintenance.canary", acks_late=False, retry_on_worker_lost=False, send_events=False)  # type: ignore[untyped-decorator]
+@app.task(name="maintenance.canary", shared=False, acks_late=False, retry_on_worker_lost=False, send_events=False)  # type: ignore[untyped-decorator]
 def canary(queue: str, sent_at: float) -> None:
     """Note that a message came through `queue`; a lost canary is no loss, its absence is the message.
 
@@ -27,7 +27,7 @@ def canary(queue: str, sent_at: float) -> None:
         logger.debug("a canary cannot be noted: %s", error.message)  # the tick tells of the outage, one warning per queue would not help
 
 
-@app.task(name="alerts.ping", acks_late=False, retry_on_worker_lost=False, send_events=False)  # type: ignore[untyped-decorator]
+@app.task(name="alerts.ping", shared=False, acks_late=False, retry_on_worker_lost=False, send_events=False)  # type: ignore[untyped-decorator]
 def tell_outside() -> None:
     """Ask `ping_url` if all is well; otherwise say nothing, so that whoever listens there alarms."""
     url = platform().fleet().platform.ping_url
