@@ -40,6 +40,10 @@ class Cable:
             for each in self._open:
                 _hang_up(each)
 
+    def lead_to(self, target: Path) -> None:
+        """Take new connections to another server; those from before stay where they are, as when a name leads elsewhere."""
+        self._target = target
+
     def close(self) -> None:
         """End it, with all connections."""
         _hang_up(self._server)

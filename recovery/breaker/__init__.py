@@ -1,6 +1,30 @@
 """Circuit breakers that the whole fleet shares: the pure state machine, its Redis twin in Lua, and the caller's side.
 
-Names are loaded on first use, because the client library imports this package and must stay cheap to import.
+Where to look, from what a caller sees inwards::
+
+    options      when a breaker opens, probes and closes: every option with its range and default
+    circuit      the law: states and the transitions between them. Pure
+    judgement    do these counts open it? Pure
+
+    caller       `Breaker`: decorator, `with`, `call`, `state`, `stats`, orders
+    guarded        the functions that calls go through; the quick path of a closed breaker is there
+    instep         what the fleet says is taken in; what the fleet has not heard is remembered
+    turnstile      ways in (may this call be made? as a probe?) and out (what does its end count as?)
+    standing       where it stands in this process, and what follows for the next call
+    window       counts calls, without a lock for a success
+    picks        what an exception or a returned value means to a breaker
+    changes      tells listeners
+
+    fleet        what a breaker and the fleet tell each other: the contract between the above and the below
+    link         keeps this process's breakers in step with Redis; goes on without it, and merges when it is back
+    teller         its thread, which carries what breakers have to tell
+    shared         calls the scripts, answers with frozen data
+    lua/             the machine's twin, atomic in Redis; `circuit.lua` documents every key and field
+    board        the same breakers as the platform sees and steers them (`ports.Breakers`)
+    memory       those of one process, for tests and trials
+
+`Breaker` is an `InStep` is a `Turnstile` is a `Standing`: one object, because a call cannot afford to go from one to the next, read in
+four parts. Names are loaded on first use, because the client library imports this package and must stay cheap to import.
 """
 
 from importlib import import_module

@@ -24,6 +24,7 @@ from recovery.breaker.guarded import (
 from recovery.breaker.instep import InStep
 from recovery.breaker.options import BreakerOptions
 from recovery.breaker.turnstile import Ticket
+from recovery.forking import renew_after_fork
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -91,6 +92,8 @@ class Breaker(InStep):
         super().__init__(name, options, fleet, clock, draw)
         self.call = calls_through(self)
         self.acall = async_calls_through(self)
+        if fleet is None:
+            renew_after_fork(self)  # else the fleet's connection does it, with the rest of the client
 
     def __call__(self, function: Callable[P, T]) -> Callable[P, T]:
         """Return `function` guarded by this breaker; a coroutine function stays one.

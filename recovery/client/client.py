@@ -13,11 +13,11 @@ from weakref import WeakSet
 from recovery.breaker.caller import Breaker
 from recovery.breaker.options import BreakerOptions, BreakerSettings
 from recovery.client.flags import Flags
-from recovery.client.forking import renew_after_fork
 from recovery.client.reporter import Reporter
 from recovery.client.view import LocalView
 from recovery.client.words import checked_name
 from recovery.errors import ConfigurationError
+from recovery.forking import renew_after_fork
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -73,6 +73,7 @@ class Delivery:
         """Close the connection."""
         if self._redis is not None:
             self._redis.close()
+            self._redis = None
 
     def _reach(self, reports: Sequence[bytes], beats: Mapping[str, float]) -> bool:
         from redis.exceptions import RedisError
@@ -92,6 +93,7 @@ class Delivery:
                 self._weigh_at = monotonic() + WEIGH_EVERY
                 self._bound(self._redis)
         except (RedisError, OSError) as error:
+            self.close()  # what was the primary may live on as a copy; the next connection goes to where the name leads then
             if self._backoff.failed():
                 log.warning(
                     "Redis at %s does not answer (%s); failure reports wait in %s", redact(self._url), redact(str(error)), self._spool.file

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from threading import Event, Lock, Thread
+from threading import Event, RLock, Thread
 from typing import TYPE_CHECKING, Any, Protocol
 
 from recovery.client.connection import Backoff
@@ -56,7 +56,7 @@ class Watch:
 
     def renew(self) -> None:
         """Watch in a forked child, too, if its parent did."""
-        self._starting = Lock()
+        self._starting = RLock()
         self._tried = Event()
         self._stop = Event()
         if self._watching:
@@ -72,7 +72,10 @@ class Watch:
     def _start_once(self) -> None:
         if not self._watching and not self._stopped:
             self._watching = True
-            Thread(target=self._run, name="recovery-watch", daemon=True).start()
+            try:
+                Thread(target=self._run, name="recovery-watch", daemon=True).start()
+            except RuntimeError:  # no thread to be had: the next question tries again
+                self._watching = False
 
     def tried(self, timeout: float) -> bool:
         """Wait until Redis was read or found away for the first time, at most `timeout` seconds; say whether it was."""
@@ -94,6 +97,8 @@ class Watch:
                 backoff.failed()
                 for listener in self._listeners:
                     listener.away(error)
+                if redis is not None:  # what was the primary may live on as a copy; new connections go to where the name leads now
+                    redis.connection_pool.disconnect(inuse_connections=False)
             self._tried.set()
             self._stop.wait(backoff.waiting)
         if redis is not None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import pickle
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -341,7 +342,7 @@ def test_blocks_of_generators_may_be_left_in_any_order() -> None:
 
 
 def test_a_signal_handler_may_call_through_the_breaker_that_it_interrupts() -> None:
-    handled = []
+    handled: list[str] = []
 
     def interrupted() -> float:
         if not handled:
@@ -565,6 +566,34 @@ def test_a_forked_child_has_counted_nothing_and_knows_what_was_open() -> None:
 
     assert breaker.stats() == BreakerStats(calls=0, failures=0, slow=0, rejected=0, trips=1)
     assert is_refused(breaker)
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_fork_in_the_middle_of_a_count_leaves_the_child_a_breaker_that_works() -> None:
+    breaker = Breaker("gateway", OPTIONS)
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with breaker._lock:
+            held.set()
+            go_on.wait(60)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    assert held.wait(60)
+
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)  # a child that waits for a lock which nobody holds would wait for ever
+        try:
+            trip(breaker)
+            os._exit(0 if is_refused(breaker) and breaker.stats().failures == 2 else 1)
+        finally:
+            os._exit(2)
+    go_on.set()
+    other.join()
+
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_a_refusal_can_be_pickled_and_says_the_same() -> None:
