@@ -21,7 +21,7 @@ log = logging.getLogger("recovery.client")
 
 ServiceOf = str | Mapping[str, str] | Callable[[str], str | None]
 REMEMBERED = 1_000
-"""Tasks whose failure this process remembers, so that two signals of one failure are one report."""
+"""Tasks whose failure this process remembers until they begin again, so that two signals of one failure are one report."""
 
 
 class Bridge:
@@ -55,6 +55,8 @@ class Bridge:
         self._severity: SeverityName = severity
         self._failed: OrderedDict[str, None] = OrderedDict()
         self._hears = (
+            (signals.task_received, self._received),
+            (signals.task_prerun, self._begins),
             (signals.task_failure, self._failure),
             (signals.task_revoked, self._revoked),
             (signals.task_unknown, self._unknown),
@@ -68,6 +70,12 @@ class Bridge:
         """Hear nothing any more; the client stays open."""
         for signal, hear in self._hears:
             signal.disconnect(hear)
+
+    def _received(self, request: Any = None, **_more: Any) -> None:
+        self._begins(task_id=str(getattr(request, "id", "")))
+
+    def _begins(self, task_id: str = "", **_more: Any) -> None:
+        self._failed.pop(task_id, None)  # delivered again under the same id: that failure is another one
 
     def _failure(self, sender: Any = None, task_id: str = "", exception: BaseException | None = None, **_more: Any) -> None:
         if isinstance(exception, (*self._ignore, *(getattr(sender, "throws", None) or ()))) or self._is_known(task_id):
