@@ -2,11 +2,16 @@
 
 import math
 from collections.abc import Mapping
+from itertools import islice
 
 UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 DEEPEST = 30
 """Levels of tables and lists in each other; deeper ones become text, because readers of JSON give up somewhere, too."""
 LARGEST_NUMBER = 2**63
+MAX_LABELS = 50
+MAX_LABEL_NAME = 100
+MAX_LABEL = 500
+"""Characters of a label's value."""
 
 
 def text_of(value: object) -> str:
@@ -22,12 +27,16 @@ def text_of(value: object) -> str:
 
 
 def labels_of(labels: object) -> dict[str, str]:
-    """Return labels as texts by name; what is no mapping becomes one label."""
+    """Return labels as texts by name, the first 50; what is no mapping becomes one label.
+
+    Values are taken at twice the length that is sent, so that a secret at the cut is still seen whole.
+    """
     if labels is None:
         return {}
     if not isinstance(labels, Mapping):
-        return {"label": text_of(labels)}
-    return {text_of(name): text_of(value) for name, value in labels.items()}
+        labels = {"label": labels}
+    taken = islice(labels.items(), MAX_LABELS)
+    return {text_of(name)[:MAX_LABEL_NAME]: text_of(value)[: 2 * MAX_LABEL] for name, value in taken}
 
 
 def clean(value: object, depth: int = 0) -> object:

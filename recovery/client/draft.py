@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import NamedTuple
 
-from recovery.client.clean import clean, clean_text, text_of
+from recovery.client.clean import MAX_LABEL, clean, clean_text, text_of
 from recovery.client.redaction import redact, redact_details
 
 MAX_MESSAGE = 4_000
@@ -117,7 +117,9 @@ def encode(draft: Draft) -> bytes:
     if details:
         report["details"] = details
     if draft.labels:
-        report["labels"] = redact_details(clean(dict(draft.labels)))
+        labels = redact_details(clean(dict(draft.labels)))
+        assert isinstance(labels, dict)
+        report["labels"] = {name: value[:MAX_LABEL] for name, value in labels.items()}
     if draft.fingerprint:
         report["fingerprint"] = clean_text(draft.fingerprint)
     if draft.error is not None:

@@ -60,7 +60,7 @@ class Reporter:
             message: In a sentence, up to 4,000 characters; default: the error's text.
             details: Anything JSON, up to 16,000 characters; what is no JSON becomes text.
             type: How it showed; default: by the exception's class.
-            labels: Names and values for searching.
+            labels: Names and values for searching: the first 50, names up to 100 characters, values up to 500.
             fingerprint: Failures with the same one are equal, up to 64 characters; default: service and category.
             recoverable: False: only take note.
         """

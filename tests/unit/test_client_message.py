@@ -240,6 +240,15 @@ def test_an_odd_value_does_not_cost_the_report(reported: Reported, named: dict[s
     assert getattr(reported(**named), field) == value
 
 
+def test_labels_are_limited_in_number_and_length(reported: Reported) -> None:
+    secret = "x" * 495 + " password=" + "s" * 100
+
+    labels = reported(labels={f"{place:03}" + "n" * 1_000: secret for place in range(10_000)}).labels
+
+    assert list(labels) == [f"{place:03}" + "n" * 97 for place in range(50)]
+    assert set(labels.values()) == {"x" * 495 + " pass"}
+
+
 @pytest.mark.parametrize("levels", [40, 400, 100_000])
 def test_details_of_any_depth_are_accepted(reported: Reported, levels: int) -> None:
     assert reported(details=nested(levels)).details
