@@ -157,10 +157,11 @@ class Breaker(InStep):
             )
 
     def on_change(self, listener: Listener) -> Callable[[], None]:
-        """Tell `listener` every change from now on; returns what ends that.
+        """Tell `listener` every change from now on, one at a time and in order; returns what ends that.
 
-        It is called after the fact, with no lock held: on the thread of the call that made the change, or in the background for a
-        change that came from elsewhere. What it raises is logged.
+        It is called after the fact, with no lock of the breaker's held: on the thread of the call that made the change, in the
+        background for a change that came from elsewhere, or on the thread that is still telling an earlier one. It holds up no other
+        call than that thread's. What it raises is logged.
         """
         return self._notices.listen(listener)
 

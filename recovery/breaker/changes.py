@@ -1,10 +1,11 @@
-"""Tells a listener how a breaker changed, in order and never under a lock of the breaker's."""
+"""Tells listeners how a breaker changed: in order, one change at a time, and never under a lock of the breaker's."""
 
 import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from threading import Lock
 
 from recovery.breaker.circuit import Shown
 
@@ -35,7 +36,12 @@ class Notices:
 
     def __init__(self) -> None:
         self._listeners: tuple[Listener, ...] = ()
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew in a forked child: what waited is its parent's to tell, and so is whoever was telling it."""
         self._waiting: deque[Change] = deque()
+        self._telling = Lock()
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Tell this one, too, until what is returned is called; what it raises is logged."""
@@ -54,14 +60,18 @@ class Notices:
             self._waiting.append(change)
 
     def send(self) -> None:
-        """Tell what waits."""
-        while self._waiting:
+        """Tell what waits; does nothing if another thread is telling, or a listener that made a change: then that one goes on."""
+        waiting, telling = self._waiting, self._telling  # a listener may fork
+        while waiting and telling.acquire(blocking=False):  # looks again after the release: something may have come just before it
             try:
-                change = self._waiting.popleft()
-            except IndexError:  # another thread was quicker
-                return
-            for listener in self._listeners:
-                try:
-                    listener(change)
-                except Exception:
-                    log.exception("a listener of breaker '%s' failed", change.name)
+                while waiting:
+                    self._tell(waiting.popleft())
+            finally:
+                telling.release()
+
+    def _tell(self, change: Change) -> None:
+        for listener in self._listeners:
+            try:
+                listener(change)
+            except Exception:
+                log.exception("a listener of breaker '%s' failed", change.name)

@@ -58,6 +58,7 @@ class Standing:
     def renew(self) -> None:
         """Begin anew in a forked child: it has counted nothing, its parent's calls do not end here, and its threads hold no lock."""
         self._forget()
+        self._notices.renew()
         self._lock = RLock()  # a signal handler, or `__del__`, may call through a breaker that it has interrupted
         self.numbers = count(1)
         """Numbers the calls that windows count."""
