@@ -110,7 +110,9 @@ class Degrading:
         """
         self.require(service)
         now, before = self._clock(), self._degradations.current(service, MANUAL)
-        if before is None or before.until <= now or not self._degradations.end(service, None, MANUAL):
+        if before and before.until <= now:
+            raise NotDegraded(f"what degraded {_named(service)} by hand is coming back already; `recovery force-recover` ends it at once")
+        if before is None or not self._degradations.end(service, None, MANUAL):
             raise NotDegraded(f"nobody has degraded {_named(service)} by hand; `recovery degradations` lists what is in force")
         record(self._store, [changed(before, ENDING if before.ramp else ENDED, now, tidy(by, LONGEST_NAME), tidy(reason, LONGEST_TEXT))])
         return replace(before, until=now)

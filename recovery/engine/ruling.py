@@ -113,7 +113,7 @@ class Ruling:
         change = LAPSED if lapsed else ENDING if wanted.ramp else ENDED
         events = [changed(wanted, change, moment.now, _author(known))] if ends else []
         if self._move(None if new else known, after, events) and ends:
-            self._degradations.end(wanted.service, known.version + 1, wanted.layer)
+            self._degradations.end(wanted.service, wanted.fence, wanted.layer)
 
     def _forget(self, standing: RuleStanding, moment: Moment) -> None:
         """End what a rule put that is not declared any more, or not for this service."""
@@ -123,7 +123,7 @@ class Ruling:
         why = "the rule is not declared any more"
         events = [changed(found, ENDING if found.ramp else ENDED, moment.now, _author(standing), why)] if found and is_told else []
         if self._move(standing, None, events):
-            self._degradations.end(standing.service, standing.version, layer)
+            self._degradations.end(standing.service, max(standing.version, found.fence if found else 0), layer)
 
     def _wanted(self, rule: DegradationRule, standing: RuleStanding, moment: Moment) -> Degradation:
         found = moment.there.get((standing.service, RULE + rule.name))
@@ -133,7 +133,7 @@ class Ruling:
             since=found.since if found and found.until > moment.now else moment.now,
             until=standing.until or moment.now,
             reason=str(rule.condition),
-            fence=standing.version + 1,
+            fence=max(standing.version + 1, found.fence if found else 0),  # a database that was restored counts from behind
             layer=RULE + rule.name,
             ramp=rule.ramp,
             ramp_stage=rule.ramp_stage,
@@ -152,9 +152,10 @@ def _judged(rule: DegradationRule, known: RuleStanding, facts: Mapping[str, Meas
     """Return how a rule stands now. What nobody renewed in time has ended, and the rule begins anew.
 
     Patience is measured from look to look, not by this clock: what was seen once does not hold for longer because nobody looks.
+    What a person ended by force is no longer there to run out: that stands until the rule's own condition lets it go.
     """
-    if known.in_force and (known.until is None or known.until <= now):
-        return replace(known, in_force=False, since=None, until=None, overruled_by="")
+    if known.in_force and not known.overruled_by and (known.until is None or known.until <= now):
+        return replace(known, in_force=False, since=None, until=None)
     seen = facts.get(rule.condition.metric)
     values, at = ({rule.condition.metric: seen.value}, seen.at) if seen else ({}, now)
     judged = judge(rule, Standing(known.in_force, known.since), values, at)

@@ -103,7 +103,7 @@ def test_a_level_switches_off_what_is_declared_and_what_is_named(run: Run, redis
     assert (found.level, found.features_off, found.capabilities) == (Level.PARTIAL, ("suggestions",), {"workers": 30})
     assert timedelta(minutes=59) < found.until - utcnow() <= timedelta(hours=1)
     assert (found.by, found.reason, found.layer) == ("ann", "slow", "manual")
-    assert "shop is partial until" in said
+    assert "shop is degraded (partial) until" in said
     assert "suggestions off, workers at 30 %. `recovery degrade shop --level normal` ends it early." in said
     ((actor, change, detail),) = trail(store)
     assert (actor, change, detail["service"], detail["layer"], detail["level"]) == ("ann", "put", "shop", "manual", "partial")
@@ -142,7 +142,7 @@ def test_normal_ends_it_by_its_ramp(run: Run, redis_client: Redis, store: SqlSto
     assert "comes back for 10 %, 50 % of the callers in turn" in said
     assert current(redis_client).until <= utcnow()
     assert [row[:2] for row in trail(store)][-1] == ("ann", "ending")
-    assert "nobody has degraded 'shop' by hand" in output(run("degrade", "shop", "--level", "normal"), 1)
+    assert "what degraded 'shop' by hand is coming back already" in output(run("degrade", "shop", "--level", "normal"), 1)
 
 
 def test_what_people_and_recoveries_put_does_not_touch_each_other(run: Run, redis_client: Redis) -> None:
@@ -188,8 +188,9 @@ def test_force_recover_of_one_layer_leaves_the_others(run: Run, redis_client: Re
     board.put(degradation("shop", 7))
     output(run("degrade", "shop", "--level", "minimal", "--reason", "x"))
 
-    output(run("force-recover", "shop", "--layer", "manual", "--json"))
+    said = output(run("force-recover", "shop", "--layer", "manual"))
 
+    assert said.strip() == "shop is still degraded by recovery (dropped: manual)."
     assert [each.layer for each in board.all()] == ["recovery"]
     assert "nothing degrades 'shop' in layer 'manual'" in output(run("force-recover", "shop", "--layer", "manual"), 1)
 
@@ -199,7 +200,7 @@ def test_force_recover_of_one_layer_leaves_the_others(run: Run, redis_client: Re
     [
         (["degrade", "shp", "--level", "partial", "--reason", "x"], "no service 'shp' is declared, did you mean 'shop'?"),
         (["degrade", "--level", "partial", "--reason", "x"], "name a SERVICE, or say --system"),
-        (["degrade", "shop", "--system", "--level", "partial", "--reason", "x"], "name a SERVICE, or say --system"),
+        (["degrade", "shop", "--system", "--level", "partial", "--reason", "x"], "name a SERVICE or say --system, not both"),
         (["degrade", "shop", "--level", "partial"], "say why: --reason TEXT"),
         (["degrade", "shop", "--level", "partial", "--reason", " "], "a degradation needs a reason"),
         (["degrade", "shop", "--level", "partial", "--reason", "x", "--by", ""], "a degradation needs an author"),
@@ -208,7 +209,11 @@ def test_force_recover_of_one_layer_leaves_the_others(run: Run, redis_client: Re
         (["degrade", "shop", "--level", "partial", "--reason", "x", "--ttl", "32d"], "31 days at most"),
         (["degrade", "shop", "--level", "partial", "--reason", "x", "--ramp", "50,10"], "'50,10' is no ramp: write rising percentages"),
         (["degrade", "shop", "--level", "partial", "--reason", "x", "--ramp", "ten"], "'ten' is no ramp"),
-        (["degrade", "shop", "--level", "partial", "--reason", "x", "--capability", "workers=130"], "write name=percent"),
+        (["degrade", "shop", "--level", "partial", "--reason", "x", "--capability", "workers=130"], "write name=percent, 0 to 100"),
+        (
+            ["degrade", "shop", "--level", "partial", "--reason", "x", "--capability", "workers=30", "--capability", "workers=60"],
+            "--capability workers is given twice",
+        ),
         (["degrade", "shop", "--level", "partial", "--reason", "x", "--capability", "wrkers=30"], "did you mean 'workers'?"),
         (["degrade", "shop", "--level", "partial", "--reason", "x", "--feature", "sugestions"], "did you mean 'suggestions'?"),
         (["force-recover", "shop", "--layer", "manul"], "there is no layer 'manul', did you mean 'manual'?"),
@@ -229,6 +234,7 @@ def test_what_cannot_be_is_refused_in_a_sentence_and_changes_nothing(
 
 def test_nothing_to_end_is_an_error_of_its_own(run: Run) -> None:
     assert "nothing degrades the system" in output(run("force-recover", "--system"), 1)
+    assert "nobody has degraded 'shop' by hand" in output(run("degrade", "shop", "--level", "normal"), 1)
 
 
 @pytest.mark.parametrize(

@@ -326,6 +326,49 @@ def test_a_person_who_ends_a_rule_by_force_has_the_last_word_until_it_lets_go_it
     assert [row.actor for row in world.store.audits] == ["rule weak", "ann", "rule weak"]
 
 
+def test_what_a_person_ended_by_force_stays_so_after_an_outage_longer_than_the_ttl(world: Ruled) -> None:
+    sicken(world)
+    Degrading(world.store, world.degradations, lambda: world.fleet, world.clock).force_recover("web", "ann", "I know better")
+
+    world.later(3600)
+    world.seconds(100)
+
+    assert world.now_in() is None
+    assert world.changes() == ["put", "ended"]
+
+
+def test_a_rule_that_was_taken_out_and_declared_anew_degrades_at_once_although_its_old_ramp_is_under_way(world: Ruled) -> None:
+    sicken(world)
+    world.seconds(200)
+    world.rule()
+    world.seconds(1)
+    world.rule({})
+    world.seconds(4)
+
+    found = world.now_in()
+    assert found is not None
+    assert found.until > world.now
+
+
+def test_a_database_that_was_restored_neither_keeps_a_rule_from_degrading_nor_from_letting_go(world: Ruled) -> None:
+    sicken(world)
+    old = world.store.rule_standings()["weak"]
+    world.seconds(200)
+    later = world.store.rule_standings()["weak"]
+    assert world.store.move_rule(later, None)
+    assert world.store.move_rule(None, old)
+
+    world.seconds(40)
+    found = world.now_in()
+    assert found is not None
+    assert found.until > world.now, "renewed"
+    world.scores["web"] = 100
+    world.seconds(6)
+
+    found = world.now_in()
+    assert found is None or found.until <= world.now, "let go"
+
+
 def test_a_clock_that_was_set_back_neither_degrades_early_nor_holds_for_ever(world: Ruled) -> None:
     sicken(world)
 

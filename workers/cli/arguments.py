@@ -117,7 +117,7 @@ class Share(click.ParamType[tuple[str, int]]):
             return value
         name, _, percent = str(value).rpartition("=")
         if not (name and percent.isdecimal() and int(percent) <= 100):
-            self.fail(f"'{value}' is not what is left of a capability: write name=percent, such as workers=30", param, ctx)
+            self.fail(f"'{value}' is not what is left of a capability: write name=percent, 0 to 100, such as workers=30", param, ctx)
         return name, int(percent)
 
 

@@ -75,6 +75,8 @@ def degrade(
     from workers.cli.render import print_json
 
     of = _of(service, system=system)
+    if twice := [name for name, _ in capabilities if [other for other, _ in capabilities].count(name) > 1]:
+        raise click.UsageError(f"--capability {twice[0]} is given twice: which is it?")
     if level == Level.NORMAL:
         if features or capabilities or ramp:
             raise click.UsageError("--level normal ends what a person put in force; it goes with --reason, --by and --json only")
@@ -129,11 +131,15 @@ def force_recover(*, service: str | None, system: bool, layer: str | None, reaso
         print_json([_plain(each) for each in dropped])
         return
     layers = ", ".join(each.layer for each in dropped) or "what recoveries and rules still held"
-    click.echo(f"{_name(of)} does without nothing of its own any more (dropped: {layers}).")
+    rest = ", ".join(each.layer for each in _degrading().all() if each.service == of)
+    left = f"still degraded by {rest}" if rest else "degraded by nothing of its own any more" if of != SYSTEM else "degraded no more"
+    click.echo(f"{_name(of)} is {left} (dropped: {layers}).")
 
 
 def _of(service: str | None, *, system: bool) -> str:
-    if (service is None) == (not system):
+    if service is not None and system:
+        raise click.UsageError("name a SERVICE or say --system, not both")
+    if service is None and not system:
         raise click.UsageError("name a SERVICE, or say --system")
     return SYSTEM if service is None else service
 
@@ -182,7 +188,7 @@ def _put_line(put: Degradation) -> str:
     costs = [f"{name} off" for name in put.features_off]
     costs += [f"{name} at {percent} %" for name, percent in sorted(put.capabilities.items())]
     ends = f"recovery degrade {_typed(put.service)} --level normal"
-    return f"{_name(put.service)} is {put.level} until {moment(put.until)}: {_listed(costs)}. `{ends}` ends it early."
+    return f"{_name(put.service)} is degraded ({put.level}) until {moment(put.until)}: {_listed(costs)}. `{ends}` ends it early."
 
 
 def _ended_line(ended: Degradation) -> str:
