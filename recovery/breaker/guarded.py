@@ -7,7 +7,8 @@ costs a twentieth of it all. All but the plain success of a closed breaker goes 
 
 import functools
 from collections.abc import Awaitable, Callable
-from typing import ParamSpec, Protocol, TypeVar
+from types import CoroutineType
+from typing import Any, NoReturn, ParamSpec, Protocol, TypeVar, cast
 
 from recovery.breaker.picks import is_failure
 from recovery.breaker.turnstile import Ticket, Turnstile
@@ -21,7 +22,11 @@ class Calls(Protocol):
     """Calls a function through a breaker."""
 
     def __call__(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call `function`; raises `CircuitOpen` instead if the circuit is open, and whatever the function raises."""
+        """Call `function`; raises `CircuitOpen` instead if the circuit is open, and whatever the function raises.
+
+        Raises:
+            TypeError: for a coroutine function; await `acall` with it.
+        """
         ...
 
 
@@ -42,6 +47,13 @@ def returned(turnstile: Turnstile, ticket: Ticket, began: float, value: object) 
         turnstile.ended(ticket, began, "ok")
 
 
+def unstarted(turnstile: Turnstile, ticket: Ticket, began: float, value: "CoroutineType[Any, Any, Any]") -> NoReturn:
+    """Refuse a coroutine that was called but never awaited here: it has done nothing yet, and its failures would go unseen."""
+    value.close()
+    turnstile.ended(ticket, began, "void")
+    raise TypeError(f"Breaker '{turnstile.name}' cannot call the coroutine function {value.__qualname__}: use 'await breaker.acall(...)'.")
+
+
 def calls_through(turnstile: Turnstile) -> Calls:
     """Return the function that calls others through this breaker."""
     enter, clock, slow_from = turnstile.enter, turnstile.clock, turnstile.slow_from
@@ -55,6 +67,8 @@ def calls_through(turnstile: Turnstile) -> Calls:
         except BaseException as error:
             turnstile.raised(ticket, began, error)
             raise
+        if type(value) is CoroutineType:
+            unstarted(turnstile, ticket, began, cast("CoroutineType[Any, Any, Any]", value))
         now = clock() if timed else 0.0
         if now >= ticket.until or now - began >= slow_from:
             returned(turnstile, ticket, began, value)

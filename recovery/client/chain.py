@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypedDict, TypeVar, cast
 
-from recovery.client.limits import check_kinds, check_seconds
+from recovery.client.limits import check_kinds, check_no_coroutine, check_seconds
 from recovery.client.passing import Passing, passing, passing_async
 from recovery.errors import ChainExhausted, ConfigurationError, nearest
 
@@ -146,7 +146,12 @@ class _Links(Generic[P, T]):
 
 
 class Chain(_Links[P, T]):
-    """A chain of functions."""
+    """A chain of functions; raises `TypeError` for a coroutine function."""
+
+    def __init__(self, name: str, links: "tuple[tuple[Link[P, Any], Breaker], ...]", rest: Rest) -> None:
+        for link, _ in links:
+            check_no_coroutine(f"Chain '{name}'", link.function, "'client.achain(...)'")
+        super().__init__(name, links, rest)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Return the first answer; raises `ChainExhausted` with all causes if there is none."""

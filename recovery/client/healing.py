@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypedDict, TypeVar, cas
 
 from recovery.backoff import Exponential, Jittered, Seen
 from recovery.client.endings import Ending
-from recovery.client.limits import check_count, check_kinds, check_no_generator, check_seconds
+from recovery.client.limits import check_count, check_kinds, check_no_coroutine, check_no_generator, check_seconds
 from recovery.client.passing import Passing, passing, passing_async
 from recovery.client.words import CategoryName, SeverityName
 from recovery.errors import CircuitOpen, ConfigurationError, nearest
@@ -136,7 +136,12 @@ class Healing:
         self._growth = Jittered(Exponential(options.first_wait, 2.0, options.longest_wait))
 
     def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return what `function` returns; raises its last error, or `CircuitOpen` if it was never called."""
+        """Return what `function` returns; raises its last error, or `CircuitOpen` if it was never called.
+
+        Raises:
+            TypeError: for a coroutine function; await `acall` with it.
+        """
+        check_no_coroutine(f"Healing for service '{self.service}'", function, "'await ...acall(function)'")
         course, tried = self._course(), passing(function, self.options.ignore)
         step = next(course)
         while True:

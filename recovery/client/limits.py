@@ -24,6 +24,12 @@ def check_no_generator(what: str, function: Callable[..., object]) -> None:
         raise TypeError(f"{what} cannot take the generator {function.__qualname__}: its call does nothing yet; use it inside of it.")
 
 
+def check_no_coroutine(what: str, function: Callable[..., object], instead: str) -> None:
+    """Raise `TypeError` for a coroutine function where nobody awaits it; `instead` is what to use."""
+    if inspect.iscoroutinefunction(function):
+        raise TypeError(f"{what} cannot call the coroutine function {getattr(function, '__qualname__', function)}: use {instead}.")
+
+
 def check_kinds(what: str, option: str, kinds: object) -> None:
     """Raise `ConfigurationError` unless it is a tuple of exception classes."""
     if not isinstance(kinds, tuple) or not all(isinstance(kind, type) and issubclass(kind, Exception) for kind in kinds):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 import pickle
 import signal
@@ -217,6 +218,35 @@ def test_a_generator_is_refused_where_it_is_decorated() -> None:
 
     with pytest.raises(TypeError, match=r"cannot guard the generator .*numbers: use 'with breaker:' inside it"):
         Breaker("gateway", OPTIONS)(numbers)
+
+
+def test_a_coroutine_function_is_refused_by_the_call_that_does_not_await_it() -> None:
+    breaker = Breaker("gateway", OPTIONS)
+
+    async def work() -> None:
+        raise AssertionError
+
+    for function in (work, functools.partial(work)):
+        with pytest.raises(TypeError, match=r"'gateway' cannot call the coroutine function .*work: use 'await breaker.acall"):
+            breaker.call(function)
+
+    assert breaker.stats().calls == 0, "neither a success nor a failure"
+
+
+def test_a_coroutine_function_that_is_refused_gives_its_permit_back() -> None:
+    clock = Clock()
+    breaker = Breaker("gateway", OPTIONS, clock=clock)
+    trip(breaker)
+    clock.now += 10
+
+    async def work() -> None:
+        raise AssertionError
+
+    with pytest.raises(TypeError):
+        breaker.call(work)
+    breaker.call(lambda: None)
+
+    assert look(breaker) == "closed"
 
 
 async def test_an_object_with_an_async_call_stays_one() -> None:

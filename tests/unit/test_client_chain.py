@@ -38,6 +38,15 @@ def broken(item: str) -> str:
     raise TimeoutError("too slow")
 
 
+async def later(item: str) -> str:
+    return item
+
+
+def test_a_coroutine_function_is_no_link_of_a_chain_that_does_not_await(client: RecoveryClient) -> None:
+    with pytest.raises(TypeError, match=r"Chain 'prices' cannot call the coroutine function later: use 'client.achain"):
+        client.chain("prices", later)
+
+
 Ask = Callable[..., Answer[str]]
 
 

@@ -156,6 +156,16 @@ def test_a_generator_is_refused_where_it_is_decorated() -> None:
         healed()(numbers)
 
 
+def test_a_coroutine_function_is_refused_where_nobody_awaits_it() -> None:
+    async def work() -> int:
+        return 1
+
+    with pytest.raises(TypeError, match=r"Healing for service 'web' cannot call the coroutine function .*work: use 'await"):
+        healed().call(work)
+
+    assert reports == []
+
+
 def test_what_is_no_exception_passes_at_once() -> None:
     function = Failing(9, KeyboardInterrupt)  # type: ignore[arg-type]
 
