@@ -1,6 +1,6 @@
 """A Celery app that uses the client: one line reports whatever goes wrong in it, a breaker keeps it off a mail server that is down.
 
-Run it beside a platform that looks after the service `mail`:
+Run it beside a platform that looks after the service `mail`; `MAILER_BROKER` is its own broker, by default a Redis on this machine:
 
     MAIL_URL=http://127.0.0.1:8002 celery -A mailer --workdir examples/celery_app worker
 """

@@ -1,6 +1,6 @@
 """A web service that uses the client: orders are paid at a gateway, prices come from wherever there are some, search can be switched off.
 
-Run it beside a platform that looks after the service `gateway`:
+Run it beside a platform that looks after the service `gateway` (needs `pip install fastapi uvicorn`):
 
     GATEWAY_URL=http://127.0.0.1:8001 uvicorn --app-dir examples/fastapi_service orders:app --workers 2
 """
