@@ -1,10 +1,12 @@
 """Counts the calls of one process in a window of the last calls or the last seconds.
 
-A success leaves no record: calls are numbered (`next()` on one `itertools.count` is atomic), and only the numbers of failed and of
-slow calls are kept. So what a window holds is a difference of numbers, and the path of a success needs no lock.
+A success leaves no record: calls are numbered (`next()` on one `itertools.count` is atomic), so how many a window holds is a
+difference of numbers, and the path of a success needs no lock. Of failed and of slow calls a window of calls keeps the numbers, and a
+window of seconds how many each of its steps has; so neither grows with what fails.
 """
 
 from collections import deque
+from dataclasses import dataclass
 from math import floor, inf
 
 from recovery.breaker.judgement import Counts
@@ -12,6 +14,17 @@ from recovery.breaker.options import BreakerOptions
 
 BUCKETS = 10
 """Steps in which a window of seconds moves on."""
+
+
+@dataclass(slots=True)
+class _Step:
+    """A part of a window of seconds."""
+
+    bucket: int
+    before: int
+    """The number of the last call before it."""
+    failures: int = 0
+    slow: int = 0
 
 
 class Window:
@@ -29,13 +42,16 @@ class Window:
         "_all",
         "_begin",
         "_bucket_until",
+        "_counts_failures",
         "_failed",
+        "_failures",
         "_heard",
         "_in_a_row",
         "_least",
-        "_marks",
         "_size",
         "_slow",
+        "_slow_ones",
+        "_steps",
         "_width",
         "until",
     )
@@ -48,12 +64,14 @@ class Window:
         self._begin = begin
         self._size = options.calls_in_window if options.has_rates else None
         self._least = options.minimum_requests if options.has_rates else inf
+        self._counts_failures = options.failure_rate is not None
+        self._failures = self._slow = 0
         self._failed: deque[int] = deque()
-        self._slow: deque[int] = deque()
+        self._slow_ones: deque[int] = deque()
+        self._steps: deque[_Step] = deque()
         self._in_a_row = 0
         self._heard = False
         self._width = (options.window_seconds or 0.0) / BUCKETS
-        self._marks: deque[tuple[int, int]] = deque()
         if options.has_rates and self._width:
             self._roll(begin + 1, now)
         self.until = -inf if self._all else self._bucket_until
@@ -73,24 +91,19 @@ class Window:
             self._roll(number, now)
         self._in_a_row = self._in_a_row + 1 if failed else 0
         self._heard &= failed
-        if self._least < inf:
-            if failed:
-                self._failed.append(number)
-            if slow:
-                self._slow.append(number)
+        if self._least < inf and (failed or slow):
+            self._keep(number, failed=failed and self._counts_failures, slow=slow)
         return self.counts(number)
 
     def counts(self, number: int) -> Counts:
         """Return what the window holds after the call of this number."""
         if self._size is not None:
             self._begin = max(self._begin, number - self._size)
-        for marked in (self._failed, self._slow):
-            while marked and marked[0] <= self._begin:
-                marked.popleft()
+            self._failures, self._slow = _left(self._failed, self._begin), _left(self._slow_ones, self._begin)
         calls = number - self._begin
-        short = bool(self._failed or self._slow) and calls < self._least
+        short = (self._failures or self._slow) and calls < self._least
         self.until = -inf if self._all or self.in_run or short else self._bucket_until
-        return Counts(calls=calls, failures=len(self._failed), slow=len(self._slow), in_a_row=self._in_a_row)
+        return Counts(calls=calls, failures=self._failures, slow=self._slow, in_a_row=self._in_a_row)
 
     def hear(self, in_a_row: int) -> None:
         """Take note of how many calls in a row failed in the fleet."""
@@ -102,11 +115,33 @@ class Window:
         """Count no more; calls that are still under way find out by `until`."""
         self.until = -inf
 
+    def _keep(self, number: int, *, failed: bool, slow: bool) -> None:
+        if self._steps:
+            step = self._steps[-1]
+            step.failures += failed
+            step.slow += slow
+            self._failures += failed
+            self._slow += slow
+        else:
+            if failed:
+                self._failed.append(number)
+            if slow:
+                self._slow_ones.append(number)
+
     def _roll(self, number: int, now: float) -> None:
-        """Begin the bucket of `now` with this call, and drop those that the window has left behind."""
+        """Begin the step of `now` with this call, and drop those that the window has left behind."""
         bucket = floor(now / self._width)
-        self._marks.append((bucket, number))
-        while self._marks[0][0] <= bucket - BUCKETS:
-            self._marks.popleft()
-        self._begin = self._marks[0][1] - 1
+        self._steps.append(_Step(bucket, number - 1))
+        while self._steps[0].bucket <= bucket - BUCKETS:
+            gone = self._steps.popleft()
+            self._failures -= gone.failures
+            self._slow -= gone.slow
+        self._begin = self._steps[0].before
         self._bucket_until = (bucket + 1) * self._width
+
+
+def _left(numbers: deque[int], begin: int) -> int:
+    """Drop the numbers up to `begin` and return how many are left."""
+    while numbers and numbers[0] <= begin:
+        numbers.popleft()
+    return len(numbers)

@@ -228,7 +228,7 @@ def test_a_coroutine_function_is_refused_by_the_call_that_does_not_await_it() ->
 
     for function in (work, functools.partial(work)):
         with pytest.raises(TypeError, match=r"'gateway' cannot call the coroutine function .*work: use 'await breaker.acall"):
-            breaker.call(function)
+            _ = breaker.call(function)
 
     assert breaker.stats().calls == 0, "neither a success nor a failure"
 
@@ -243,7 +243,7 @@ def test_a_coroutine_function_that_is_refused_gives_its_permit_back() -> None:
         raise AssertionError
 
     with pytest.raises(TypeError):
-        breaker.call(work)
+        _ = breaker.call(work)
     breaker.call(lambda: None)
 
     assert look(breaker) == "closed"

@@ -1,5 +1,6 @@
 """A window keeps numbers of failed and slow calls only, and counts as if it kept every call."""
 
+import tracemalloc
 from dataclasses import dataclass
 from itertools import count
 from math import floor, inf
@@ -94,6 +95,31 @@ def test_failures_that_are_too_few_calls_to_judge_are_judged_when_there_are_enou
     assert window.due(3, 0.0)
     assert window.add(3, 0.0) == Counts(calls=3, failures=1)
     assert window.until == inf
+
+
+def test_a_window_of_seconds_counts_failures_and_keeps_none_of_them() -> None:
+    window = Window(BreakerOptions(failure_rate=0.5, slow_call_duration=1, window_seconds=3_600, mode="metrics_only"), 0, 0.0)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(1, 50_001):
+            counts = window.add(number, number / 100, failed=True, slow=True)
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+
+    assert counts == Counts(calls=50_000, failures=50_000, slow=50_000, in_a_row=50_000)
+    assert grown < 10_000, "bytes"
+
+
+def test_failures_are_not_kept_when_no_share_of_them_is_taken() -> None:
+    window = Window(BreakerOptions(failure_threshold=10_000, slow_call_duration=1, window_calls=100_000, mode="metrics_only"), 0, 0.0)
+
+    for number in range(1, 101):
+        window.add(number, 0.0, failed=True, slow=number == 7)
+
+    assert window.counts(100) == Counts(calls=100, slow=1, in_a_row=100)
+    assert not window._failed
 
 
 def test_a_clock_that_is_set_back_only_delays_the_next_step() -> None:
