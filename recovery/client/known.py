@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import isnan
 from typing import Any, Literal, get_args
 
 from recovery.degrade.keys import RECOVERY, SYSTEM
@@ -119,11 +120,13 @@ def endpoints_of(values: Iterable[str]) -> dict[str, str]:
 def _degraded(fields: dict[str, Any]) -> Degraded:
     if fields["level"] not in LEVELS:
         raise ValueError(f"no level: {fields['level']!r}")
-    stage = float(fields.get("ramp_stage", 30.0))
+    stage, until = float(fields.get("ramp_stage", 30.0)), float(fields["until"])
+    if isnan(until):
+        raise ValueError("until is no moment")
     return Degraded(
         service=str(fields["service"]),
         level=fields["level"],
-        until=float(fields["until"]),
+        until=until,
         features_off=frozenset(map(str, fields["features_off"])),
         capabilities={str(name): min(100, max(0, int(left))) for name, left in fields["capabilities"].items()},
         layer=str(fields.get("layer") or RECOVERY),

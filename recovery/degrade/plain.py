@@ -1,12 +1,20 @@
 """Degradations as values: how one ends, which is newer, and their JSON in Redis."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import structlog
+
 from recovery.degrade.keys import RECOVERY
 from recovery.models import Degradation, Level
+
+log = structlog.get_logger("recovery")
+
+_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, OSError)
+"""What a value raises that is no JSON, or other JSON than it should be."""
 
 
 def ended(degradation: Degradation, now: datetime) -> Degradation:
@@ -37,6 +45,17 @@ def as_json(degradation: Degradation) -> str:
         "fence": degradation.fence,
     }
     return json.dumps(value)
+
+
+def readable(values: Iterable[str]) -> list[Degradation]:
+    """Return the degradations among `values`: one that cannot be read must not hide the others."""
+    found = []
+    for value in values:
+        try:
+            found.append(from_json(value))
+        except _UNREADABLE as error:
+            log.warning("degradation.unreadable", value=value[:200], reason=f"{type(error).__name__}: {error}")
+    return found
 
 
 def from_json(value: str) -> Degradation:

@@ -20,7 +20,7 @@ from recovery.degrade.keys import (
     member_of,
     texts,
 )
-from recovery.degrade.plain import as_json, ended, from_json, moment_of, outranks
+from recovery.degrade.plain import as_json, ended, moment_of, outranks, readable
 from recovery.degrade.reach import reaching_redis
 from recovery.models import Degradation, Endpoint, utcnow
 from recovery.ports import Clock
@@ -28,7 +28,10 @@ from recovery.ports import Clock
 _NEWER_IN_FORCE = """
 local function newer_in_force(key, fence)
   local current = redis.call('GET', key)
-  return current and fence ~= '' and cjson.decode(current).fence > tonumber(fence), current
+  if not current or fence == '' then return false, current end
+  local is_json, value = pcall(cjson.decode, current)  -- what nobody can read is no newer than anything
+  local held = is_json and type(value) == 'table' and tonumber(value.fence)
+  return held and held > tonumber(fence), current
 end
 """
 
@@ -134,14 +137,14 @@ class RedisDegradations:
     def current(self, service: str, layer: str = RECOVERY) -> Degradation | None:
         """Return what this layer lets `service` do without, None when nothing."""
         found = self._read(member_of(service, layer))
-        return from_json(found) if found else None
+        return next(iter(readable([found] if found else [])), None)
 
     def all(self) -> list[Degradation]:
-        """Return every degradation there is, by service and layer."""
+        """Return every degradation there is, by service and layer; what cannot be read is left out, and logged."""
         with reaching_redis("list the degradations"):
             members = sorted(texts(cast("list[bytes]", self._redis.zrange(DEGRADATIONS, 0, -1))))
             values = cast("list[bytes | None]", self._redis.mget([DEGRADATION + member for member in members])) if members else []
-        return [from_json(value) for value in texts(values)]
+        return readable(texts(values))
 
     def put(self, degradation: Degradation) -> bool:
         """Put it in force until its `until` and tell the services; False if its layer has one with a higher fence."""
@@ -152,8 +155,8 @@ class RedisDegradations:
         """Let it end from now on, by its ramp if it has one, and tell the services; False if there is none, or one with a higher fence."""
         member = member_of(service, layer)
         while found := self._read(member):
-            current = from_json(found)
-            if outranks(current, fence):
+            current = next(iter(readable([found])), None)
+            if current is None or outranks(current, fence):
                 return False
             over = ended(current, self._clock())
             with reaching_redis("end the degradation"):

@@ -286,6 +286,28 @@ def test_the_stored_value_is_plain_json_for_any_language(redis_client: Redis) ->
     assert stored["until"] == given.until.timestamp()
 
 
+@pytest.mark.parametrize("value", ["no JSON", "[1]", '{"service": "search"}', '{"fence": "much", "until": 1e300}'])
+def test_a_value_that_nobody_can_read_hides_no_other_and_can_be_replaced(redis_client: Redis, value: str) -> None:
+    degradations = RedisDegradations(redis_client)
+    degradations.put(degraded())
+    redis_client.set(DEGRADATION + "search", value)
+    degradations.put(degraded("mail"))
+
+    assert [found.service for found in degradations.all()] == ["mail"]
+    assert degradations.current("search") is None
+    assert not degradations.end("search", fence=None)
+    assert degradations.put(degraded(fence=1))
+    assert [found.service for found in degradations.all()] == ["mail", "search"]
+
+
+def test_a_value_that_nobody_can_read_can_be_cleared(redis_client: Redis) -> None:
+    degradations = RedisDegradations(redis_client)
+    redis_client.set(DEGRADATION + "search", "no JSON")
+
+    assert degradations.clear("search", fence=1)
+    assert not redis_client.exists(DEGRADATION + "search")
+
+
 def test_a_connection_that_decodes_works_as_well(valkey_url: str, redis_client: Redis) -> None:
     with Redis.from_url(valkey_url, decode_responses=True) as decoding:
         degradations, endpoints = RedisDegradations(decoding), RedisEndpoints(decoding)

@@ -283,6 +283,7 @@ def test_a_value_of_an_older_platform_is_read() -> None:
         {"level": "terrible"},
         {"level": None},
         {"until": "soon"},
+        {"until": float("nan"), "ramp": [10]},
         {"features_off": 3},
         {"capabilities": ["indexing"]},
         {"capabilities": {"indexing": "much"}},
