@@ -1,9 +1,10 @@
 """What one process's breaker and the fleet tell each other. Light: no Redis here; `link.py` implements `Fleet`.
 
 What the other side calls on a breaker, from any thread: `apply(view)` with news; `answered(ended, view or None)` once for each
-`tell`; `take_summary()` about once a second, which returns what is still to be told, or None, and is answered like a `tell`;
-`went_alone()` when the fleet is lost; `take_unheard()` when it is back, before the first `apply`; `take_opening()`: why this process
-opened it while alone, once, empty if it did not.
+`tell`; `take_merged()` after each round of answers: what was added up because too much waited to be told already, or None;
+`take_summary()` about once a second: what is still to be told, or None; both are answered like a `tell`; `went_alone()` when the fleet
+is lost; `take_unheard()` when it is back, before the first `apply`; `take_opening()`: why this process opened it while alone, once,
+empty if it did not.
 """
 
 from dataclasses import dataclass
@@ -35,6 +36,21 @@ class Ended(NamedTuple):
     """The last failure, such as `ValueError: boom`; empty unless failed."""
     tripped: str = ""
     """Why this process opened the breaker alone while the fleet could not hear it; the fleet opens then, whatever it has counted."""
+    failed_before: int = 0
+    """Failures before those successes, in what was added up: they count, but no run of theirs does; the process has judged that."""
+
+    def then(self, later: "Ended") -> "Ended":
+        """Return both added up: how many ended how, and the run that they end with."""
+        slow, reason = self.slow + later.slow, later.reason or self.reason
+        if later.result == self.result and not later.ok_before:
+            return self._replace(calls=self.calls + later.calls, slow=slow, reason=reason)
+        failed = self.result == "failed"
+        return later._replace(
+            ok_before=self.ok_before + later.ok_before + (0 if failed else self.calls),
+            failed_before=self.failed_before + later.failed_before + (self.calls if failed else 0),
+            slow=slow,
+            reason=reason,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ class InStep(Turnstile):
                 return
             now = self.clock()
             circuit = shifted(view.circuit, now - view.now)
-            if circuit.state == "closed" and self._circuit.state != "closed" and self._unanswered:
+            if circuit.state == "closed" and self._circuit.state != "closed" and (self._unanswered or self._merged):
                 circuit = replace(self._circuit, mode=circuit.mode)
             else:
                 self._version = view.version
@@ -40,10 +40,19 @@ class InStep(Turnstile):
             if ended.result == "ok":
                 self._unheard = None  # the run is over, heard or not
             elif ended.result == "failed" and view is None:
-                calls = ended.calls + (self._unheard.calls if self._unheard else 0)
+                calls = ended.calls + (self._unheard.calls if self._unheard and not ended.ok_before else 0)
                 self._unheard = Ended("failed", calls, reason=ended.reason)
         if view is not None:
             self.apply(view)
+
+    def take_merged(self) -> Ended | None:
+        """Return once what was added up, when all that came before it is answered; None: nothing, or not yet."""
+        with self._lock:
+            if self._merged is None or self._unanswered:
+                return None
+            merged, self._merged = self._merged, None
+            self._unanswered += 1
+            return merged
 
     def take_summary(self) -> Ended | None:
         """Return once the successes that the fleet has not been told of, if it needs to know; None: nothing to tell."""

@@ -252,9 +252,14 @@ class FleetLink:
                 )
             else:
                 calls.append(thing)
-        if calls:
-            self._exchange(breaker, calls, partial(SharedCircuits.tell, name=name, options=options, calls=calls))
+        self._count(breaker, calls)
+        if (merged := breaker.take_merged()) is not None:
+            self._count(breaker, [merged])
         self._report_alone(breaker)
+
+    def _count(self, breaker: Breaker, calls: Sequence[Ended]) -> None:
+        if calls:
+            self._exchange(breaker, calls, partial(SharedCircuits.tell, name=breaker.name, options=breaker.options, calls=calls))
 
     def _report_alone(self, breaker: Breaker) -> None:
         """Report once what this process opened while the fleet could not hear of it."""

@@ -262,7 +262,9 @@ def as_json(options: BreakerOptions | None) -> str:
 
 
 def _batches(calls: Iterable[Ended]) -> list[int]:
-    return [number for each in calls for number in (each.ok_before, each.calls, int(each.result == "failed"), each.slow)]
+    return [
+        number for each in calls for number in (each.ok_before, each.calls, int(each.result == "failed"), each.slow, each.failed_before)
+    ]
 
 
 def _last_reason(calls: Sequence[Ended]) -> str:

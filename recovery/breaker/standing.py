@@ -17,6 +17,9 @@ from recovery.breaker.window import Window
 if TYPE_CHECKING:
     from recovery.breaker.caller import Breaker
 
+MOST_UNTOLD = 1_000
+"""Ends of calls that wait to be told; what comes when the fleet takes them more slowly is added up, so that memory is bounded."""
+
 
 class Standing:
     """A breaker's state in one process, which `Turnstile` moves by calls and `InStep` by what the fleet says.
@@ -66,6 +69,7 @@ class Standing:
         self._beside = self._failures = self._slow = 0
         self._told = 0
         self._unanswered = self._asking = 0
+        self._merged: Ended | None = None
         self._unheard: Ended | None = None
         self._opening, self._opening_taken = "", True
         self._warned = False
@@ -120,9 +124,13 @@ class Standing:
             self._tell(Ended("failed" if failed else "ok", ok_before=before, slow=int(slow), reason=reason))
 
     def _tell(self, ended: Ended) -> None:
-        if self._fleet is not None and (ended.permit or not self._voting):
-            self._unanswered += 1
-            self._fleet.tell(self._breaker, ended)
+        if self._fleet is None or (self._voting and not ended.permit):
+            return
+        if not ended.permit and (self._merged or self._unanswered >= MOST_UNTOLD):
+            self._merged = self._merged.then(ended) if self._merged else ended
+            return
+        self._unanswered += 1
+        self._fleet.tell(self._breaker, ended)
 
     # --- standing, under the lock ---
 

@@ -94,7 +94,8 @@ class Oracle:
         if mode in {"disabled", "forced_open"} or (self.circuit.state != "closed" and not self.circuit.stage):
             return
         failed = ended.result == "failed"
-        self.calls += [Told(now, failed=False, slow=False)] * ended.ok_before
+        self.calls += [Told(now, failed=False, slow=False)] * ended.ok_before  # of what is told at once, failures are the last
+        self.calls += [Told(now, failed=True, slow=False)] * ended.failed_before
         self.calls += [Told(now, failed, slow=times - place <= ended.slow) for place in range(times)]
         self.in_a_row = (0 if ended.ok_before or not failed else self.in_a_row) + (times if failed else 0)
         why = verdict(self.counts(now), self.options)
@@ -122,10 +123,17 @@ class Twins(RuleBasedStateMachine):
         assert view is not None
         self.agree(view, trimmed=True)
 
-    @rule(step=STEPS, draw=DRAWS, result=st.sampled_from(["ok", "failed", "failed"]), times=st.integers(1, 3), before=st.integers(0, 3))
-    def count_calls(self, step: float, draw: float, result: Result, times: int, before: int) -> None:
+    @rule(
+        step=STEPS,
+        draw=DRAWS,
+        result=st.sampled_from(["ok", "failed", "failed"]),
+        times=st.integers(1, 3),
+        before=st.integers(0, 3),
+        earlier=st.integers(0, 2),
+    )
+    def count_calls(self, step: float, draw: float, result: Result, times: int, before: int, earlier: int) -> None:
         self.advance(step, draw)
-        ended = Ended(result, times, before, slow=times - 1, reason="boom")
+        ended = Ended(result, times, before, slow=times - 1, reason="boom", failed_before=earlier if before or result == "ok" else 0)
         before_state = self.oracle.circuit.state
 
         snapshot, opened_here = self.shared.tell(self.name, self.options, [ended])

@@ -4,12 +4,16 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import reduce
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recovery.breaker import Breaker, BreakerOptions
-from recovery.breaker.circuit import Admission, Circuit
+from recovery.breaker.circuit import Admission, Circuit, Result
 from recovery.breaker.fleet import Ended, FleetView
+from recovery.breaker.standing import MOST_UNTOLD
 from recovery.breaker.window import Window
 from recovery.errors import CircuitOpen
 from tests.breakers import Chance, Clock, RecordingFleet, look
@@ -367,6 +371,59 @@ async def test_a_permit_that_comes_after_its_caller_was_cancelled_goes_back() ->
 
     await asyncio.wait_for(told.wait(), 60)
     assert slow.told == [Ended("void", permit="p1")]
+
+
+# --- a fleet that hears more slowly than calls fail ---------------------------------------------------------------------
+
+
+def test_what_waits_to_be_told_is_bounded_and_nothing_of_it_is_lost(fleet: RecordingFleet) -> None:
+    breaker = Breaker("gateway", BreakerOptions(failure_threshold=10_000), fleet)
+    fail(breaker, MOST_UNTOLD + 50)
+    succeed(breaker)
+    fail(breaker, 3)
+
+    assert len(fleet.told) == MOST_UNTOLD
+    assert breaker.take_merged() is None, "what came before it is still to be told"
+    for ended in fleet.told:
+        breaker.answered(ended, view(1))
+    merged = breaker.take_merged()
+
+    assert merged == Ended("failed", 3, ok_before=1, failed_before=50, reason="ValueError: boom")
+    assert breaker.take_merged() is None
+    breaker.answered(merged, view(1))
+    fail(breaker, 1)
+    assert len(fleet.told) == MOST_UNTOLD + 1, "from now on each is told again"
+
+
+def test_of_what_was_added_up_and_not_heard_the_last_run_is_handed_over(fleet: RecordingFleet) -> None:
+    breaker = Breaker("gateway", BreakerOptions(failure_threshold=10_000), fleet)
+    fail(breaker, MOST_UNTOLD + 50)
+    succeed(breaker)
+    fail(breaker, 3)
+    for ended in fleet.told:
+        breaker.answered(ended, None)
+    merged = breaker.take_merged()
+    assert merged is not None
+    breaker.answered(merged, None)
+
+    assert breaker.take_unheard() == Ended("failed", 3, reason="ValueError: boom")
+
+
+RESULTS: list[Result] = ["ok", "failed"]
+TOLD = st.tuples(st.sampled_from(RESULTS), st.integers(1, 3), st.integers(0, 2), st.integers(0, 1)).map(lambda each: Ended(*each))
+
+
+@given(st.lists(TOLD, min_size=1, max_size=20))
+def test_adding_up_keeps_how_many_ended_how_and_the_last_run(told: list[Ended]) -> None:
+    calls = "".join("." * each.ok_before + ("x" if each.result == "failed" else ".") * each.calls for each in told)
+
+    added = reduce(Ended.then, told)
+
+    failed = added.failed_before + (added.calls if added.result == "failed" else 0)
+    assert (failed, added.ok_before + added.calls + added.failed_before) == (calls.count("x"), len(calls))
+    assert added.slow == sum(each.slow for each in told)
+    assert (added.calls if added.result == "failed" else 0) == len(calls) - len(calls.rstrip("x"))
+    assert added.result == "ok" or bool(added.ok_before) == ("." in calls), "the run before it is broken if a call succeeded"
 
 
 # --- an absence of the fleet --------------------------------------------------------------------------------------------

@@ -69,15 +69,17 @@ local function verdict()
   return ''
 end
 
--- Counts the batches of calls in ARGV from `first` on, four arguments each, as in `Ended` of fleet.py: successes before, then how many
--- calls ended alike, whether they failed (1 or 0), how many of them were slow. Opens if the counts say so, and returns 1 then.
+-- Counts the batches of calls in ARGV from `first` on, five arguments each, as in `Ended` of fleet.py: successes before, then how many
+-- calls ended alike, whether they failed (1 or 0), how many of them were slow, failures before all of them. Opens if the counts say so,
+-- and returns 1 then.
 local function take(first, last_failure)
   local mode = mode_in_force()
   if mode == 'disabled' or mode == 'forced_open' then return 0 end
-  for place = first, #ARGV - 3, 4 do
+  for place = first, #ARGV - 4, 5 do
     if circuit.state ~= 'closed' and circuit.stage == 0 then return 0 end -- tells nothing new: it is open, or probes decide
     local before, calls, failed, slow = tonumber(ARGV[place]), tonumber(ARGV[place + 1]), ARGV[place + 2] == '1', tonumber(ARGV[place + 3])
-    count(before + calls, failed and calls or 0, slow, failed and calls or 0, before > 0 or not failed)
+    local earlier = tonumber(ARGV[place + 4])
+    count(earlier + before + calls, earlier + (failed and calls or 0), slow, failed and calls or 0, before > 0 or not failed)
     local why = chosen.quorum > 1 and '' or verdict()
     if why == '' then
       circuit.warned = 0
