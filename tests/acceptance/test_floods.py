@@ -11,7 +11,7 @@ from tests.support import eventually, freeze
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-FLOOD = 6_000
+FLOOD = 20_000
 """Far more than is worked off while a service is recovered, however slow the machine; the rest is thrown away."""
 
 
