@@ -1,5 +1,6 @@
 """Fixtures for every kind of test: a real Valkey, private folders, a database URL."""
 
+import logging
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import redis
+import structlog
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -21,6 +23,17 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(f"RECOVERY_{name}", raising=False)
     for name in ("APP", "BROKER_URL", "CONFIG_MODULE", "LOADER", "RESULT_BACKEND"):  # Celery reads these as its options
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """Ends with the test what it does to the logging of this process."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture

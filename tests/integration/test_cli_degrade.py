@@ -19,7 +19,6 @@ from recovery.store.migrate import migrate
 from recovery.store.sql import SqlStore
 from tests.contract.strategy_rigs import degradation
 from tests.rows import recovery
-from workers.cli import direct
 from workers.cli import recovery as command_line
 
 FILE = """
@@ -41,6 +40,8 @@ breaker = "shop"
 """
 Run = Callable[..., Result]
 
+pytestmark = pytest.mark.usefixtures("own_logging")
+
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqlStore]:
@@ -57,7 +58,6 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqlStore]
 @pytest.fixture
 def run(store: SqlStore, valkey_url: str, redis_client: Redis, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setenv("RECOVERY_REDIS_URL", valkey_url)
-    monkeypatch.setattr(direct, "quieten", lambda: None)  # it would change the logging of the whole test run
     return lambda *arguments: CliRunner().invoke(command_line, [*arguments], prog_name="recovery")
 
 
