@@ -35,6 +35,9 @@ class RecordingFleet:
         self.answer: Admission | None = None
         self.asked = 0
 
+    def hears(self, breaker: Breaker) -> bool:
+        return self.connected
+
     def admit(self, breaker: Breaker, permit: str) -> Admission | None:
         self.asked += 1
         return self.answer

@@ -70,9 +70,8 @@ class FleetView:
 class Fleet(Protocol):
     """What connects one process's breaker to the others."""
 
-    @property
-    def connected(self) -> bool:
-        """Say whether the fleet hears; if not, this process judges alone."""
+    def hears(self, breaker: "Breaker") -> bool:
+        """Say whether the fleet hears of this breaker; if not, this process judges alone."""
         ...
 
     def admit(self, breaker: "Breaker", permit: str) -> Admission | None:

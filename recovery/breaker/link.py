@@ -7,8 +7,8 @@ Redis lost is restored from what the processes remember, and the fleet's state h
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from threading import RLock
 from typing import TYPE_CHECKING
@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 from recovery.breaker.caller import Breaker
 from recovery.breaker.circuit import Admission
 from recovery.breaker.fleet import Ended, FleetView, Order
-from recovery.breaker.shared import BREAKER_CHANGED, SharedCircuits, Snapshot, snapshot_of
+from recovery.breaker.linked import Linked
+from recovery.breaker.shared import BREAKER_CHANGED, SharedCircuits, Snapshot, key_of, snapshot_of
+from recovery.breaker.spoiled import is_about_one_key
 from recovery.breaker.teller import Greeting, News, Teller, Vote
 
 if TYPE_CHECKING:
@@ -29,23 +31,6 @@ VOTE = 10.0
 
 Opened = Callable[[Breaker, str], None]
 """Called in the background, with the reason, by the one process that opened a breaker."""
-
-
-@dataclass(slots=True)
-class Linked:
-    """One breaker, what was last heard of it, and when by the monotonic clock."""
-
-    breaker: Breaker
-    heard: Snapshot | None = None
-    heard_at: float = 0.0
-    asked: bool = False
-    """The fleet has had its options from this process."""
-
-    def probed_in(self, now: float) -> float:
-        """Return the seconds until callers may probe, by what was heard."""
-        if self.heard is None or self.heard.circuit.retry_at is None:
-            return 0.0
-        return max(0.0, self.heard.circuit.retry_at - self.heard.view.now - (now - self.heard_at))
 
 
 class FleetLink:
@@ -84,18 +69,22 @@ class FleetLink:
 
     @property
     def connected(self) -> bool:
-        """Say whether the fleet hears; if not, this process judges alone."""
+        """Say whether Redis answers."""
         return self._shared is not None
+
+    def hears(self, breaker: Breaker) -> bool:
+        """Say whether the fleet hears of this breaker; if not, this process judges it alone."""
+        return self._shared_for(breaker) is not None
 
     def admit(self, breaker: Breaker, permit: str) -> Admission | None:
         """Ask Redis for a permit; None if it is away. The connection's timeout bounds the wait."""
-        shared = self._shared
+        shared = self._shared_for(breaker)
         if shared is None:
             return None
         try:
             snapshot, admission = shared.admit(breaker.name, breaker.options, permit)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with Redis, the caller gets an answer
-            self.away(error)
+            self._failed(breaker, error)
             return None
         self._apply(snapshot)
         return admission
@@ -110,13 +99,13 @@ class FleetLink:
 
     def order(self, breaker: Breaker, order: Order) -> bool:
         """Let a person's order count for all; False if Redis is away. The connection's timeout bounds the wait."""
-        shared = self._shared
+        shared = self._shared_for(breaker)
         if shared is None:
             return False
         try:
             snapshot = shared.operate(breaker.name, order, options=breaker.options, reason=f"the program {self.process} says so")
         except Exception as error:  # noqa: BLE001 - whatever is wrong with Redis, the caller gets an answer
-            self.away(error)
+            self._failed(breaker, error)
             return False
         self._apply(snapshot)
         return True
@@ -139,15 +128,14 @@ class FleetLink:
             return
         shared = SharedCircuits(redis, self.process)
         for linked in list(self._linked.values()):
-            self._merge(shared, linked)
+            with self._costing_it_alone(linked):
+                self._merge(shared, linked)
         if self._said_away:
             self._said_away = False
             log.warning("Redis answers again: breakers are shared with the fleet again")
         self._shared = None if self._closed else shared
-        for linked in list(self._linked.values()):  # what was counted between the two
-            rest = linked.breaker.take_unheard()
-            if rest is not None:
-                self._teller.put(linked.breaker, rest)
+        for linked in list(self._linked.values()):
+            self._put_rest(linked.breaker)
 
     def hear(self, message: bytes, _redis: "Redis") -> None:
         """Take in one pushed change."""
@@ -169,18 +157,52 @@ class FleetLink:
             self._said_away = True
             log.warning("Redis does not answer (%s): breakers go on with what this process sees alone", type(error).__name__)
 
+    def _shared_for(self, breaker: Breaker) -> SharedCircuits | None:
+        linked = self._linked.get(breaker.name)
+        return None if linked is None or linked.spoiled else self._shared
+
+    def _failed(self, breaker: Breaker, error: Exception) -> None:
+        """Let this breaker go on alone if the error is about its keys, else all."""
+        if not is_about_one_key(error):
+            self.away(error)
+            return
+        linked = self._linked[breaker.name]
+        was_spoiled, linked.spoiled = linked.spoiled, True
+        if not was_spoiled:
+            log.error("breaker '%s' goes on alone: something foreign lies under %s (%s)", breaker.name, key_of(breaker.name), error)
+            breaker.went_alone()
+
+    @contextmanager
+    def _costing_it_alone(self, linked: Linked) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            if not is_about_one_key(error):
+                raise
+            self._failed(linked.breaker, error)
+
+    def _put_rest(self, breaker: Breaker) -> None:
+        """Tell what was counted between the merge and the moment from which the fleet hears again."""
+        rest = breaker.take_unheard()
+        if rest is not None:
+            self._teller.put(breaker, rest)
+
     def _look(self, shared: SharedCircuits) -> None:
         """Ask for the breakers that changed without a push being heard, or that time may have moved on."""
         linked = list(self._linked.values())
         versions = shared.versions(each.breaker.name for each in linked)
         for each, version in zip(linked, versions, strict=True):
-            heard = each.heard
-            if not each.asked or heard is None or not version or version < heard.view.version:
-                self._merge(shared, each)
-            elif version != heard.view.version or heard.circuit.state != "closed":
-                snapshot = shared.view(each.breaker.name)
-                if snapshot is not None:
-                    self._apply(snapshot)
+            with self._costing_it_alone(each):
+                self._look_at(shared, each, version)
+
+    def _look_at(self, shared: SharedCircuits, linked: Linked, version: int) -> None:
+        heard = linked.heard
+        if linked.spoiled or not linked.asked or heard is None or not version or version < heard.view.version:
+            self._merge(shared, linked)
+        elif version != heard.view.version or heard.circuit.state != "closed":
+            snapshot = shared.view(linked.breaker.name)
+            if snapshot is not None:
+                self._apply(snapshot)
 
     def _merge(self, shared: SharedCircuits, linked: Linked) -> None:
         breaker, opened = linked.breaker, False
@@ -189,11 +211,14 @@ class FleetLink:
         try:
             snapshot, opened = shared.merge(breaker.name, breaker.options, linked.heard, linked.probed_in(time.monotonic()), calls)
             view = self._hear(snapshot)
-            linked.asked = True
+            linked.asked, was_spoiled, linked.spoiled = True, linked.spoiled, False
         finally:
             if calls is not None:
                 breaker.answered(calls, view)
         breaker.apply(view)
+        if was_spoiled:
+            self._put_rest(breaker)
+            log.warning("breaker '%s' is shared with the fleet again", breaker.name)
         if opened and not (calls and calls.tripped):  # what was opened alone is reported already
             self._on_open(breaker, snapshot.circuit.reason)
 
@@ -214,7 +239,7 @@ class FleetLink:
         """Tell of successes, renew votes, and report what this process opened while nobody else could."""
         for linked in list(self._linked.values()):
             breaker, things = linked.breaker, list[News]()
-            if self.connected:
+            if self.hears(breaker):
                 if (summary := breaker.take_summary()) is not None:
                     things.append(summary)
                 if (reason := breaker.standing_vote()) is not None:
@@ -228,7 +253,7 @@ class FleetLink:
             try:
                 self._merge(shared, linked)
             except Exception as error:  # noqa: BLE001 - whatever is wrong with Redis, the breaker begins with what this process sees
-                self.away(error)
+                self._failed(linked.breaker, error)
 
     def _report(self, breaker: Breaker, things: Sequence[News]) -> None:
         name, options, calls = breaker.name, breaker.options, list[Ended]()
@@ -263,18 +288,18 @@ class FleetLink:
 
     def _report_alone(self, breaker: Breaker) -> None:
         """Report once what this process opened while the fleet could not hear of it."""
-        if not self.connected and (reason := breaker.take_opening()):
+        if not self.hears(breaker) and (reason := breaker.take_opening()):
             self._on_open(breaker, reason)
 
     def _exchange(self, breaker: Breaker, calls: Sequence[Ended], ask: Callable[[SharedCircuits], tuple[Snapshot, bool]]) -> None:
         """Ask Redis, let the breaker know what became of these calls, and report an opening."""
-        shared, view, opened, reason = self._shared, None, False, ""
+        shared, view, opened, reason = self._shared_for(breaker), None, False, ""
         if shared is not None:
             try:
                 snapshot, opened = ask(shared)
                 view, reason = self._hear(snapshot), snapshot.circuit.reason
             except Exception as error:  # noqa: BLE001 - whatever is wrong with Redis, this process's own count holds
-                self.away(error)
+                self._failed(breaker, error)
         for each in calls:
             breaker.answered(each, view)
         if view is not None and not calls:

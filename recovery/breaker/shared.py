@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from recovery.breaker.circuit import Admission, Circuit, Result, Shown
 from recovery.breaker.fleet import Ended, FleetView, Order
 from recovery.breaker.options import BreakerOptions
+from recovery.breaker.spoiled import is_about_one_key
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -127,11 +128,11 @@ class SharedCircuits:
         return sorted(_text(name) for name in self._redis.smembers(BREAKERS))
 
     def versions(self, names: Iterable[str]) -> list[int]:
-        """Return the version of each breaker in one round trip, 0 for those that nobody used."""
+        """Return the version of each breaker in one round trip, 0 for those that nobody used and for what is no breaker."""
         with self._redis.pipeline(transaction=False) as pipe:
             for name in names:
                 pipe.hget(key_of(name), "version")
-            return [int(version or 0) for version in pipe.execute()]
+            return [_version(found) for found in pipe.execute(raise_on_error=False)]
 
     def view(self, name: str) -> Snapshot | None:
         """Return one breaker, None if nobody ever used it."""
@@ -274,6 +275,14 @@ def _last_reason(calls: Sequence[Ended]) -> str:
 def _sentence(text: str) -> str:
     """Return what fits into the history: 600 characters that UTF-8 has."""
     return text[:600].encode(errors="replace").decode()
+
+
+def _version(found: bytes | str | Exception | None) -> int:
+    if isinstance(found, Exception):
+        if not is_about_one_key(found):
+            raise found
+        return 0
+    return int(found) if found and found.isdigit() else 0
 
 
 def _seconds(told: dict[str, Any], field: str) -> float | None:

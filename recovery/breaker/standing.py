@@ -102,7 +102,7 @@ class Standing:
 
     def _judge(self, counts: Counts, now: float, failure: str) -> None:
         """Open the circuit if the counts say so. Shares are the fleet's to judge while it hears, unless a quorum must vote."""
-        if self._fleet is not None and not self._voting and self._fleet.connected:
+        if self._fleet is not None and not self._voting and self._fleet.hears(self._breaker):
             counts = Counts(in_a_row=counts.in_a_row)
         why = verdict(counts, self.options)
         if not why:

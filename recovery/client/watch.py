@@ -1,14 +1,19 @@
 """One thread that keeps local views fresh: it listens to what Redis pushes and looks at everything every few seconds besides."""
 
+import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from threading import Event, RLock, Thread
 from typing import TYPE_CHECKING, Any, Protocol
 
+from recovery.breaker.spoiled import is_about_one_key
 from recovery.client.connection import Backoff
 
 if TYPE_CHECKING:
     from redis import Redis
+
+log = logging.getLogger("recovery.client")
 
 POLL = 2.0
 """Seconds between looks at everything, in case a push was lost."""
@@ -50,6 +55,7 @@ class Watch:
         self._connect = connect
         self._listeners = listeners
         self._poll = poll
+        self._spoiled: set[Listener] = set()
         self._stopped = False
         self._watching = False
         self.renew()
@@ -114,16 +120,29 @@ class Watch:
                 now = time.monotonic()
                 if now >= look_at:
                     for listener in self._listeners:
-                        listener.load(redis)
+                        self._feed(listener, partial(listener.load, redis))
                     backoff.succeeded()
                     self._tried.set()
                     look_at = now + self._poll
                 told = _read(pubsub.connection, min(NOTICE_STOP, max(0.0, look_at - now)))
                 if told is not None:
                     channel, message = told
-                    listeners[channel.decode()].hear(message, redis)
+                    listener = listeners[channel.decode()]
+                    self._feed(listener, partial(listener.hear, message, redis))
         finally:
             pubsub.close()
+
+    def _feed(self, listener: Listener, feed: Callable[[], None]) -> None:
+        """Feed one listener; something foreign under its keys costs the others nothing, and is said once."""
+        try:
+            feed()
+        except Exception as error:
+            if not is_about_one_key(error):
+                raise
+            listener.away(error)
+            if listener not in self._spoiled:
+                self._spoiled.add(listener)
+                log.warning("%s goes on with what it knew: something foreign lies under its keys (%s)", type(listener).__name__, error)
 
 
 def _read(connection: Any, timeout: float) -> tuple[bytes, bytes] | None:

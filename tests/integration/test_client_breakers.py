@@ -12,8 +12,9 @@ from redis import Redis
 
 from recovery.breaker import Breaker, RedisBreakers
 from recovery.breaker.circuit import opens_for
-from recovery.breaker.shared import BREAKER_CHANGED, BREAKER_HISTORY
+from recovery.breaker.shared import BREAKER_CHANGED, BREAKER_HISTORY, key_of
 from recovery.client import CircuitOpen, RecoveryClient
+from recovery.degrade.keys import DEGRADATIONS
 from recovery.errors import ConfigurationError
 from recovery.models import BreakerOrder, BreakerState, Failure
 from tests.support import ValkeyServer, eventually
@@ -192,6 +193,49 @@ def test_what_is_no_news_on_the_channel_is_left_out(here: RecoveryClient, redis_
     eventually(lambda: mine.state == "forced_open")
     assert "left out what is no news of a breaker: b'no JSON'" in caplog.text
     assert "Redis does not answer" not in caplog.text
+
+
+def test_something_foreign_under_the_key_of_a_breaker_costs_that_breaker_alone(
+    here: RecoveryClient, there: RecoveryClient, redis_client: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    there._watch._poll = 0.1
+    mine, theirs = gateway(here), gateway(there)
+    spoiled = there.breaker("spoiled", failure_threshold=None, failure_rate=0.5, minimum_requests=4)
+    eventually(lambda: RedisBreakers(redis_client).view("spoiled") is not None)
+    redis_client.delete(key_of("spoiled"))
+    redis_client.set(key_of("spoiled"), "no breaker")
+    eventually(lambda: not there._link.hears(spoiled))
+
+    fail(spoiled, 4)
+    fail(mine, 3)
+
+    assert not succeed(spoiled), "it judges by itself"
+    eventually(lambda: theirs.state == "open")
+    assert there._link.connected
+    assert there.flags.freshness == "fresh"
+    assert caplog.text.count("breaker 'spoiled' goes on alone") == 1
+    assert "Redis does not answer" not in caplog.text
+    redis_client.delete(key_of("spoiled"))
+    eventually(lambda: (view := RedisBreakers(redis_client).view("spoiled")) is not None and view.state is BreakerState.OPEN)
+    eventually(lambda: there._link.hears(spoiled))
+
+
+def test_something_foreign_under_the_keys_of_degradations_costs_no_breaker(
+    here: RecoveryClient, redis_client: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    here._watch._poll = 0.1
+    mine = gateway(here)
+    eventually(lambda: here.flags.freshness == "fresh")
+
+    redis_client.set(DEGRADATIONS, "no degradations")
+    eventually(lambda: here.flags.freshness == "stale")
+    RedisBreakers(redis_client).operate("gateway", BreakerOrder.FORCED_OPEN, by="ops", reason="it is down")
+
+    eventually(lambda: mine.state == "forced_open")
+    assert here._link.connected
+    assert caplog.text.count("LocalView goes on with what it knew") == 1
+    redis_client.delete(DEGRADATIONS)
+    eventually(lambda: here.flags.freshness == "fresh")
 
 
 def test_after_the_end_of_the_client_breakers_go_on_alone_and_keep_nothing(here: RecoveryClient) -> None:
