@@ -190,7 +190,7 @@ def stay(fleet: Fleet, platform: Platform) -> int:
     """Leave the fleet to the reader until Ctrl-C."""
     console.print("Starting the platform and the example fleet ...")
     platform.wait_ready(60)
-    console.print(f"Running. The shop is at {fleet.shop_url}, everything else in {shown(FOLDER)}. Break something:")
+    console.print(f"Running. The shop is at {fleet.shop_url}, everything else in {shown(FOLDER)}. Break something:", soft_wrap=True)
     for text in (
         f"kill -9 $(cat {shown(FOLDER)}/run/shop.pid)",
         f"kill -STOP $(cat {shown(FOLDER)}/run/shop.pid)",

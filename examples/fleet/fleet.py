@@ -1,5 +1,6 @@
 """The example fleet: its folder, its data, its processes. Everything lives in one folder and ends with `stop`."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -81,12 +82,15 @@ class Fleet:
             "FLEET_DATA": str(folder / ".recovery"),
         }
         self.cache = redis.Redis.from_url(self.environ["FLEET_CACHE_URL"])
+        self._held: int | None = None
         self._others: dict[str, subprocess.Popen[bytes]] = {}
         self._services: dict[str, ServiceDeclaration] = {}
 
     def prepare(self) -> None:
-        """Make the folder anew: configuration, catalog, orders and a backup of them."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Make the folder anew: configuration, catalog, orders and a backup of them; raises `SystemExit` if it is in use."""
+        self._take()
+        for old in self.folder.iterdir():
+            shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
         for name in ("data", "backups", "run", "logs"):
             (self.folder / name).mkdir(parents=True)
         text = (HERE / "recovery.toml").read_text()
@@ -99,6 +103,15 @@ class Fleet:
             orders.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, product INTEGER, at TEXT DEFAULT CURRENT_TIMESTAMP)")
             orders.executemany("INSERT INTO orders (product) VALUES (?)", [(number,) for number in range(1, 501)])
         self.back_up()
+
+    def _take(self) -> None:
+        """Hold the folder until this process ends, so that a second fleet does not wipe it under the first one's feet."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._held = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit(f"The example fleet runs already in {self.folder}: end that one first, by Ctrl-C where it runs.") from None
 
     def back_up(self) -> None:
         """Write a backup of the orders with its checksum beside it."""
@@ -141,7 +154,7 @@ class Fleet:
         return int((self.folder / "run" / f"{name}.pid").read_text())
 
     def stop(self) -> None:
-        """End every process of the fleet."""
+        """End every process of the fleet, and let its folder go."""
         for name in tuple(self._others):
             self.stop_other(name)
         for name in ("shop", "shop-cache"):
@@ -149,6 +162,9 @@ class Fleet:
                 os.kill(self.pid(name), signal.SIGCONT)
                 self._driver(name).stop(3)
         shutil.rmtree(self.sockets, ignore_errors=True)
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
 
     def _driver(self, name: str) -> Driver:
         service = self._services[name]
