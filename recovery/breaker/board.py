@@ -1,15 +1,20 @@
 """Circuit breakers as the platform sees them: `ports.Breakers` over Redis."""
 
+import logging
 from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from recovery.breaker.circuit import PROBE
 from recovery.breaker.shared import SharedCircuits, Snapshot, key_of
+from recovery.breaker.spoiled import is_about_one_key
 from recovery.degrade.reach import reaching_redis
 from recovery.models import BreakerOrder, BreakerState, BreakerView
+
+log = logging.getLogger("recovery.breaker")
 
 
 class RedisBreakers:
@@ -26,9 +31,9 @@ class RedisBreakers:
         return _view(snapshot) if snapshot else None
 
     def views(self) -> list[BreakerView]:
-        """Return every known breaker, by name."""
+        """Return every known breaker, by name; one under whose keys lies something foreign is left out and logged."""
         with reaching_redis("list the breakers"):
-            snapshots = [self._circuits.view(name) for name in self._circuits.names()]
+            snapshots = [self._view_if_sound(name) for name in self._circuits.names()]
         return [_view(snapshot) for snapshot in snapshots if snapshot]
 
     def half_open(self, name: str) -> BreakerView:
@@ -67,14 +72,30 @@ class RedisBreakers:
                 if (its_service or name) == service and (state == "open" or mark) and self._circuits.mend(name)[1]
             ]
 
+    def _view_if_sound(self, name: str) -> Snapshot | None:
+        try:
+            return self._circuits.view(name)
+        except ResponseError as error:
+            if not is_about_one_key(error):
+                raise
+            log.warning("left out the breaker '%s': something foreign lies under its keys (%s)", name, error)
+            return None
+
     def _standing(self) -> list[tuple[str, str, str, str]]:
-        """Return (name, state, service, mark) of every breaker in one round trip: this is asked every second."""
+        """Return (name, state, service, mark) of every sound breaker in one round trip: this is asked every second."""
         names = self._circuits.names()
         with self._redis.pipeline(transaction=False) as pipe:
             for name in names:
                 pipe.hmget(key_of(name), "state", "service", "repairing_until")
-            found: list[list[Any]] = pipe.execute()
-        return [(name, *((value or b"").decode() for value in values)) for name, values in zip(names, found, strict=True)]  # type: ignore[misc]
+            found: list[list[Any] | Exception] = pipe.execute(raise_on_error=False)
+        standing = []
+        for name, values in zip(names, found, strict=True):
+            if not isinstance(values, Exception):
+                state, service, mark = ((value or b"").decode() for value in values)
+                standing.append((name, state, service, mark))
+            elif not is_about_one_key(values):
+                raise values
+        return standing
 
 
 def _view(snapshot: Snapshot) -> BreakerView:

@@ -213,6 +213,8 @@ def test_something_foreign_under_the_key_of_a_breaker_costs_that_breaker_alone(
     eventually(lambda: theirs.state == "open")
     assert there._link.connected
     assert there.flags.freshness == "fresh"
+    assert [view.name for view in RedisBreakers(redis_client).views()] == ["gateway"], "the platform sees the others"
+    assert RedisBreakers(redis_client).repair(["payments"], 5.0) == ["gateway"]
     assert caplog.text.count("breaker 'spoiled' goes on alone") == 1
     assert "Redis does not answer" not in caplog.text
     redis_client.delete(key_of("spoiled"))
