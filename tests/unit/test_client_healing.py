@@ -161,7 +161,7 @@ def test_a_coroutine_function_is_refused_where_nobody_awaits_it() -> None:
         return 1
 
     with pytest.raises(TypeError, match=r"Healing for service 'web' cannot call the coroutine function .*work: use 'await"):
-        healed().call(work)
+        _ = healed().call(work)
 
     assert reports == []
 
