@@ -20,6 +20,7 @@ from recovery.store.sql import SqlStore
 from tests.contract.strategy_rigs import degradation
 from tests.rows import recovery
 from workers.cli import recovery as command_line
+from workers.cli.render import moment
 
 FILE = """
 [features.suggestions]
@@ -247,3 +248,18 @@ def test_without_redis_it_says_that_it_is_away(run: Run, store: SqlStore, monkey
 
     assert "Redis did not" in output(run(*arguments), 5)
     assert trail(store) == []
+
+
+def test_status_tells_what_is_degraded_by_whom_and_why(run: Run, redis_client: Redis) -> None:
+    output(run("degrade", "shop", "--level", "partial", "--by", "alice", "--reason", "slow disks"))
+    output(run("degrade", "--system", "--level", "limited", "--by", "bob", "--reason", "heat", "--ramp", "40", "--ramp-stage", "1h"))
+    output(run("degrade", "--system", "--level", "normal", "--by", "bob"))
+
+    lines = run("status").output.splitlines()
+    told = json.loads(run("status", "--json").stdout)
+
+    assert f"shop is degraded (partial) until {moment(current(redis_client).until)} by alice: slow disks" in lines
+    over = moment(current(redis_client, service="*").gone_at)
+    assert f"the system is degraded (limited) for 60 % of the callers until {over} by bob: heat" in lines
+    assert [(each["service"], each["level"]) for each in told["degradations"]] == [("*", "limited"), ("shop", "partial")]
+    assert {each["service"]: each["degradation"] for each in told["services"]} == {"shop": "limited", "search": "limited"}

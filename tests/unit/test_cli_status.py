@@ -149,6 +149,14 @@ def test_status_names_what_is_mitigated(run: Run, store: SqlStore) -> None:
     assert data(run("status", "--json"))["mitigations"][0]["strategy"] == "degrade"
 
 
+def test_a_redis_that_is_away_leaves_unknown_what_is_degraded(run: Run, store: SqlStore) -> None:
+    seen(store, "shop", Status.HEALTHY)
+
+    assert "What is degraded is unknown: Redis does not answer." in output(run("status"))
+    found = data(run("status", "--json"))
+    assert (found["degradations"], found["services"][0]["degradation"]) == (None, None)
+
+
 def test_services_shows_what_is_declared(run: Run, store: SqlStore) -> None:
     found = data(run("services", "--json"))
 

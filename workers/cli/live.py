@@ -73,7 +73,7 @@ def _view(parts: "Parts") -> Any:
     from workers.cli.past import HISTORY_COLUMNS, HISTORY_DROP, history_row
     from workers.cli.render import table, text_of
     from workers.cli.standing import alarms
-    from workers.cli.state import NOBODY_LOOKS, STATUS_COLUMNS, STATUS_DROP, headline, service_rows, snapshot
+    from workers.cli.state import NOBODY_LOOKS, STATUS_COLUMNS, STATUS_DROP, degraded_lines, headline, service_rows, snapshot
 
     try:
         found = snapshot(parts, utcnow())
@@ -89,6 +89,7 @@ def _view(parts: "Parts") -> Any:
     return Group(
         title,
         table(STATUS_COLUMNS, services, width=width, drop=STATUS_DROP),
+        *map(Text, degraded_lines(found)),
         newest_title,
         table(HISTORY_COLUMNS, recoveries, width=width, drop=HISTORY_DROP),
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recovery.models import CheckState, Recovery, RecoveryState, ServiceState, Status, utcnow
+from workers.cli.degraded import UNKNOWN, in_force, level_of, sentences
 from workers.cli.standing import alarms, as_table, print_standing, standing
 from workers.cli.words import needs
 
@@ -76,7 +77,11 @@ def snapshot(parts: "Parts", now: datetime) -> dict[str, Any]:
     fleet, states, still_open = parts.fleet, parts.store.service_states(), parts.store.open_recoveries()
     recoveries = {recovery.service: recovery for recovery in still_open}
     names = [*(fleet.services if fleet else sorted(states))]
-    rows = [_service(parts, states.get(name, ServiceState(name)), recoveries.get(name)) for name in names]
+    degradations = in_force(parts.settings)
+    rows = [
+        {**_service(parts, states.get(name, ServiceState(name)), recoveries.get(name)), "degradation": level_of(name, degradations)}
+        for name in names
+    ]
     seen = max((state.seen_at for state in states.values() if state.seen_at), default=None)
     return {
         "at": now,
@@ -85,6 +90,7 @@ def snapshot(parts: "Parts", now: datetime) -> dict[str, Any]:
         "stale": _is_stale(fleet, seen, now),
         "counts": dict(Counter(row["status"].value for row in rows)),
         "services": rows,
+        "degradations": degradations,
         "mitigations": parts.store.mitigations(),
         **standing(parts, still_open, states, now),
     }
@@ -126,18 +132,28 @@ def service_rows(found: dict[str, Any]) -> list[list[object]]:
     ]
 
 
+def degraded_lines(found: dict[str, Any]) -> list[str]:
+    """Return a sentence for each degradation; that they are unknown, unless it is told already that nobody is looking."""
+    if found["degradations"] is None:
+        return [] if found["stale"] else [UNKNOWN]
+    return sentences(found["degradations"], found["at"])
+
+
 STATUS_COLUMNS = ("service", "status", "score", "since", "recovery", "message")
 STATUS_DROP = ("score", "since")
 """What a narrow terminal does without, least important first."""
 
 
 def _print(found: dict[str, Any]) -> None:
-    from workers.cli.render import print_table
+    from workers.cli.render import print_lines, print_table
 
     click.echo(headline(found))
     for line in alarms(found):
         click.echo(line)
     print_table(STATUS_COLUMNS, service_rows(found), empty="No service is declared.", drop=STATUS_DROP)
+    if degraded := degraded_lines(found):
+        click.echo("")
+        print_lines(degraded, hang=4)
     if found["mitigations"]:
         click.echo("\nMitigated, to be restored when healthy:")
         rows = [[each.service, each.strategy, each.since, each.until, each.recovery_id[:8]] for each in found["mitigations"]]
