@@ -81,7 +81,8 @@ def test_show_tells_what_it_went_through(run: Run, store: SqlStore, redis_client
 
     assert "state           half-open" in text
     assert "2 calls, 2 failed, 0 slow; 2 failures in a row" in text
-    assert text.index("half_open") < text.index("host:1"), "newest first"
+    assert text.rindex("half-open") < text.index("host:1"), "newest first"
+    assert "half_open" not in text, "spelt as in the list"
     assert [(each["before"], each["after"]) for each in told["changes"]] == [("open", "half_open")]
 
 

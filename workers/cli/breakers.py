@@ -76,7 +76,7 @@ def show(*, name: str, limit: int, as_json: bool) -> None:
     for label, value in _facts(view):
         click.echo(f"{label:<16}{text_of(value)}")
     click.echo("")
-    rows = [[each.at, each.before, each.after, each.trips, each.by, each.reason] for each in changes]
+    rows = [[each.at, _spelled(each.before), _spelled(each.after), each.trips, each.by, each.reason] for each in changes]
     print_table(CHANGES, rows, empty="No change of it is in the history yet.", drop=("by", "opened"))
 
 
@@ -190,7 +190,11 @@ def _retry_in(view: BreakerView) -> float | None:
 
 
 def _word(word: BreakerState | BreakerOrder) -> str:
-    return word.value.replace("_", "-")
+    return _spelled(word.value)
+
+
+def _spelled(word: str) -> str:
+    return word.replace("_", "-")
 
 
 def _plain(view: BreakerView) -> dict[str, Any]:
