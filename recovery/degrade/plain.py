@@ -1,4 +1,4 @@
-"""Degradations as values: how one ends, which is newer, and their JSON in Redis."""
+"""Degradations and endpoints as values: how one ends, which is newer, and their JSON in Redis."""
 
 import json
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from recovery.degrade.keys import RECOVERY
-from recovery.models import Degradation, Level
+from recovery.models import Degradation, Endpoint, Level
 
 log = structlog.get_logger("recovery")
 
@@ -56,6 +56,16 @@ def readable(values: Iterable[str]) -> list[Degradation]:
         except _UNREADABLE as error:
             log.warning("degradation.unreadable", value=value[:200], reason=f"{type(error).__name__}: {error}")
     return found
+
+
+def readable_endpoint(value: str) -> Endpoint | None:
+    """Return the endpoint in a value, None if it cannot be read."""
+    try:
+        fields: dict[str, Any] = json.loads(value)
+        return Endpoint(**{**fields, "since": moment_of(fields["since"])})
+    except _UNREADABLE as error:
+        log.warning("endpoint.unreadable", value=value[:200], reason=f"{type(error).__name__}: {error}")
+        return None
 
 
 def from_json(value: str) -> Degradation:

@@ -4,7 +4,7 @@ Each change is one Lua script: compare the fence, write, keep the index, tell th
 """
 
 import json
-from typing import Any, cast
+from typing import cast
 
 from redis import Redis
 from redis.commands.core import Script as AnyScript
@@ -20,7 +20,7 @@ from recovery.degrade.keys import (
     member_of,
     texts,
 )
-from recovery.degrade.plain import as_json, ended, moment_of, outranks, readable
+from recovery.degrade.plain import as_json, ended, outranks, readable, readable_endpoint
 from recovery.degrade.reach import reaching_redis
 from recovery.models import Degradation, Endpoint, utcnow
 from recovery.ports import Clock
@@ -191,10 +191,10 @@ class RedisEndpoints:
         self._clear = redis.register_script(CLEAR_ENDPOINT)
 
     def current(self, service: str) -> Endpoint | None:
-        """Return the backup in use, None for the primary."""
+        """Return the backup in use, None for the primary; a value that cannot be read is passed over, and logged."""
         with reaching_redis("tell the endpoint"):
             found = texts([cast("bytes | None", self._redis.get(ENDPOINT + service))])
-        return _endpoint(found[0]) if found else None
+        return readable_endpoint(found[0]) if found else None
 
     def switch(self, endpoint: Endpoint) -> bool:
         """Send callers to a backup; False if a switch with a higher fence is in force."""
@@ -214,8 +214,3 @@ class RedisEndpoints:
         """Send callers to the primary again; False if they are there, or a higher fence is in force."""
         with reaching_redis("switch the endpoint back"):
             return bool(self._clear(keys=[ENDPOINT + service, ENDPOINTS], args=[service, fence, ENDPOINT_CHANGED]))
-
-
-def _endpoint(value: str) -> Endpoint:
-    fields: dict[str, Any] = json.loads(value)
-    return Endpoint(**{**fields, "since": moment_of(fields["since"])})

@@ -10,9 +10,10 @@ import pytest
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from structlog.testing import capture_logs
 
 from recovery.degrade import MemoryDegradations, MemoryEndpoints, RedisDegradations, RedisEndpoints
-from recovery.degrade.keys import DEGRADATION, DEGRADATION_CHANGED, DEGRADATIONS, ENDPOINT_CHANGED
+from recovery.degrade.keys import DEGRADATION, DEGRADATION_CHANGED, DEGRADATIONS, ENDPOINT, ENDPOINT_CHANGED
 from recovery.errors import StoreUnavailable
 from recovery.models import Degradation, Endpoint, Level, utcnow
 from recovery.ports import Degradations, Endpoints
@@ -306,6 +307,19 @@ def test_a_value_that_nobody_can_read_can_be_cleared(redis_client: Redis) -> Non
 
     assert degradations.clear("search", fence=1)
     assert not redis_client.exists(DEGRADATION + "search")
+
+
+@pytest.mark.parametrize("value", ["no JSON", "[1]", '{"service": "db"}', '{"since": 0, "colour": "red"}', '{"since": 1e300}'])
+def test_an_endpoint_that_nobody_can_read_is_none_and_can_be_replaced(redis_client: Redis, value: str) -> None:
+    endpoints = RedisEndpoints(redis_client)
+    redis_client.set(ENDPOINT + "db", value)
+
+    with capture_logs() as logged:
+        assert endpoints.current("db") is None
+    assert [(each["event"], each["value"]) for each in logged] == [("endpoint.unreadable", value)]
+    given = backup(fence=1)
+    assert endpoints.switch(given)
+    assert endpoints.current("db") == given
 
 
 def test_a_connection_that_decodes_works_as_well(valkey_url: str, redis_client: Redis) -> None:
