@@ -1,11 +1,21 @@
-"""What tests of breakers share: a clock and a chance of their own, a fleet that records, and a slow breaker told in plain words."""
+"""What tests of breakers share: clock and chance, calls that fail, a fleet that records, and a slow breaker told in plain words."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import floor
 
+import pytest
+
 from recovery.breaker import Breaker, BreakerOptions
-from recovery.breaker.circuit import Admission
-from recovery.breaker.fleet import Ended, Order
+from recovery.breaker.circuit import Admission, Circuit
+from recovery.breaker.fleet import Ended, FleetView, Order
+from recovery.errors import CircuitOpen
+
+OPTIONS = BreakerOptions(failure_threshold=2, success_threshold=1, reset_timeout=10.0, half_open_requests=1, jitter=0, ignore=(KeyError,))
+FLEET_TIME = 77_000.0
+HALF_OPEN = Circuit(state="half_open", streak=1, trips=1)
+
+Way = Callable[[Breaker, Callable[[], object]], None]
 
 
 class Clock:
@@ -56,6 +66,47 @@ class RecordingFleet:
 def look(breaker: Breaker) -> str:
     """The state as text, so that mypy does not take one look for the next."""
     return breaker.state
+
+
+def boom() -> None:
+    raise ValueError("boom")
+
+
+def by_call(breaker: Breaker, function: Callable[[], object]) -> None:
+    breaker.call(function)
+
+
+def trip(breaker: Breaker, way: Way = by_call) -> None:
+    for _ in range(breaker.options.failure_threshold or 0):
+        with pytest.raises(ValueError, match="boom"):
+            way(breaker, boom)
+
+
+def is_refused(breaker: Breaker) -> bool:
+    try:
+        breaker.call(lambda: None)
+    except CircuitOpen:
+        return True
+    return False
+
+
+def fail(breaker: Breaker, times: int) -> None:
+    for _ in range(times):
+        with pytest.raises(ValueError, match="boom"):
+            breaker.call(boom)
+
+
+def succeed(breaker: Breaker, times: int = 1) -> None:
+    for _ in range(times):
+        breaker.call(lambda: None)
+
+
+def view(version: int, circuit: Circuit | None = None, in_a_row: int = 0) -> FleetView:
+    return FleetView(circuit or Circuit(), now=FLEET_TIME, version=version, in_a_row=in_a_row)
+
+
+def open_for(seconds: float) -> Circuit:
+    return Circuit(state="open", opened_at=FLEET_TIME, retry_at=FLEET_TIME + seconds, streak=1, trips=1, reason="elsewhere")
 
 
 @dataclass

@@ -43,7 +43,12 @@ class Suite:
 
 
 STORE = ("tests/contract/store", "tests/integration/test_migrations.py", "-k", "postgresql")
-SHARED = ("tests/contract/test_breakers.py", "tests/contract/test_cooldowns.py", "tests/contract/test_degradations.py")
+SHARED = (
+    "tests/contract/test_breakers.py",
+    "tests/contract/test_breakers_shared.py",
+    "tests/contract/test_cooldowns.py",
+    "tests/contract/test_degradations.py",
+)
 EVERYTHING = ("tests/acceptance", "--ignore", "tests/acceptance/test_up.py")  # that one is about the embedded parts
 RABBIT_SHORT = "killed_service or plain_celery or through_the_client or cancelled or frozen_worker or intake or whole"
 SUITES = (
