@@ -8,22 +8,18 @@ that of its entry.
 
 import gc
 import json
-import os
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
-from typing import Any
 
-from celery import bootsteps
 from celery.utils.log import get_logger
 from redis import Redis
-from redis.exceptions import RedisError, ResponseError
 
 from recovery.errors import ConfigurationError, RecoveryError, StoreUnavailable
 from recovery.models import JsonObject
 from recovery.ports import Accepted
+from workers.streams import DrainStep, Entry, StreamDrain, between_batches
 
 logger = get_logger(__name__)
 
@@ -31,33 +27,14 @@ STREAM, GROUP, FIELD, FIELD_OF_MANY = "recovery:reports", "intake", b"failure", 
 BATCH = 500
 """Entries per read, and reports per transaction (an entry is never split). Larger ones are hardly faster, and hold the database's lock
 for longer."""
-BLOCK = 500
-"""Milliseconds that one read waits for entries; also how soon the thread notices that it should stop."""
-CLAIM_EVERY = 10.0
-"""Seconds between two looks for entries that a dead worker left behind."""
-CLAIM_IDLE = 30_000
-"""Milliseconds that an entry must lie untouched before it is taken over."""
-FORGET_IDLE = 3_600_000
-"""Milliseconds of silence after which a consumer without entries is removed."""
 COLLECT_AFTER = 50_000
 """New objects after which Python looks for garbage in circles while a drain runs. A batch makes half as many and leaves no circles;
 by default every batch would be looked through a dozen times, with all of Celery in the end."""
-BACK_OFF = (0.2, 5.0)
-"""Seconds between tries while the database or Redis is away: the first, and the longest."""
 
-Entry = tuple[bytes, dict[bytes, bytes] | None]
 Found = tuple[JsonObject | str, str]
 """A report, or what is wrong with it; and the text that it came as, for a wrong one."""
 Opened = tuple[bytes, list[Found]]
 Answer = Accepted | RecoveryError
-
-between_batches = threading.Lock()
-os.register_at_fork(
-    # a pool child forked in the middle of a transaction would inherit SQLite's locks held for ever
-    before=between_batches.acquire,
-    after_in_parent=between_batches.release,
-    after_in_child=between_batches.release,
-)
 
 
 def keep(redis: Redis, failure: Mapping[str, object]) -> None:
@@ -65,17 +42,19 @@ def keep(redis: Redis, failure: Mapping[str, object]) -> None:
     redis.xadd(STREAM, {FIELD: json.dumps(failure, default=str)})
 
 
-class Drain:
+class Drain(StreamDrain):
     """Take entries off the stream and hand them to the intake, a batch at a time.
 
     Args:
-        redis: a client that raises at once when the server is away, and waits longer than `BLOCK` for an answer.
+        redis: as `StreamDrain` wants it.
         consumer: name of this worker within the group.
         receive: commits a batch of reports and says what became of each; raises `StoreUnavailable` or `ConfigurationError`
             when all of it must be tried again, anything else when one of them cannot be taken in.
         refuse: notes entries that are no reports: what is wrong, and the entry as it was.
         proceed: starts what follows from the answers of `receive`; called after the entries were acknowledged.
     """
+
+    stream, group, batch, what = STREAM, GROUP, BATCH, "reports"
 
     def __init__(
         self,
@@ -85,58 +64,19 @@ class Drain:
         refuse: Callable[[Sequence[tuple[str, str]]], None],
         proceed: Callable[[Sequence[Answer]], None] = lambda _answers: None,
     ) -> None:
-        self._redis = redis
-        self._consumer = consumer
+        super().__init__(redis, consumer)
         self._receive = receive
         self._refuse = refuse
         self._proceed = proceed
-        self._claim_at = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Drain until `stop` is set; while the database or Redis is away, try again ever more slowly."""
         with _collecting_rarely():
-            self._run(stop)
+            super().run(stop)
 
-    def _run(self, stop: threading.Event) -> None:
-        pause, longest = BACK_OFF
-        while not stop.is_set():
-            try:
-                self._join()
-                while self._take(self._read("0", block=None)):  # what this worker read and could not commit
-                    pass
-                pause = BACK_OFF[0]
-                while not stop.is_set():
-                    self.turn()
-            except (StoreUnavailable, ConfigurationError, RedisError, OSError) as error:
-                logger.warning("reports wait in the stream, next try in %.1f s: %s", pause, error)
-                stop.wait(pause)
-                pause = min(2 * pause, longest)
-            except Exception:
-                logger.exception("reports wait in the stream, next try in %.1f s", pause)  # a thread that ended would never try again
-                stop.wait(pause)
-                pause = min(2 * pause, longest)
-
-    def turn(self) -> int:
-        """Take in what is there, waiting up to `BLOCK` for it; return how many entries."""
-        if time.monotonic() >= self._claim_at:
-            self._claim_at = time.monotonic() + CLAIM_EVERY
-            self._take_over()
-        return self._take(self._read(">", block=BLOCK))
-
-    def _join(self) -> None:
-        try:
-            self._redis.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
-        except ResponseError as error:
-            if "BUSYGROUP" not in str(error):
-                raise
-
-    def _read(self, after: str, block: int | None) -> list[Entry]:
-        answer: Any = self._redis.xreadgroup(GROUP, self._consumer, {STREAM: after}, count=BATCH, block=block)
-        return [entry for _stream, entries in answer or () for entry in entries]
-
-    def _take(self, entries: list[Entry]) -> int:
+    def take(self, entries: list[Entry]) -> int:
         """Take entries in, batch by batch; return how many."""
-        return sum(self._take_batch(batch) for batch in _batches(entries))
+        return sum(self._take_batch(batch) for batch in _batches(entries, self.batch))
 
     def _take_batch(self, entries: list[Opened]) -> int:
         """Take a batch in, acknowledge it, start what follows; return how many entries."""
@@ -195,17 +135,6 @@ class Drain:
                 pipe.xdel(STREAM, *done)
                 pipe.execute()
 
-    def _take_over(self) -> None:
-        """Claim what dead workers left, and forget workers that left nothing."""
-        after = b""
-        while after != b"0-0":
-            answer: Any = self._redis.xautoclaim(STREAM, GROUP, self._consumer, CLAIM_IDLE, after or "0-0", count=BATCH)
-            after = answer[0]
-            self._take(answer[1])
-        for consumer in self._redis.xinfo_consumers(STREAM, GROUP):
-            if consumer["pending"] == 0 and consumer["idle"] > FORGET_IDLE:
-                self._redis.xgroup_delconsumer(STREAM, GROUP, consumer["name"])
-
 
 @contextmanager
 def _collecting_rarely() -> Iterator[None]:
@@ -217,8 +146,8 @@ def _collecting_rarely() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
-def _batches(entries: list[Entry]) -> Iterator[list[Opened]]:
-    """Yield the entries opened, in batches of at most `BATCH` reports."""
+def _batches(entries: list[Entry], most: int) -> Iterator[list[Opened]]:
+    """Yield the entries opened, in batches of at most so many reports."""
     batch: list[Opened] = []
     reports = 0
     for entry_id, fields in entries:
@@ -226,7 +155,7 @@ def _batches(entries: list[Entry]) -> Iterator[list[Opened]]:
         for number, (payload, _) in enumerate(found):
             if isinstance(payload, dict):
                 payload.setdefault("id", f"{entry_id.decode()}.{number}")
-        if batch and reports + len(found) > BATCH:
+        if batch and reports + len(found) > most:
             yield batch
             batch, reports = [], 0
         batch.append((entry_id, found))
@@ -255,36 +184,12 @@ def _reports_in(fields: dict[bytes, bytes]) -> list[Found]:
     ]
 
 
-class ReportDrain(bootsteps.StartStopStep):
-    """Run a `Drain` beside the consumer of the queue `failures`, in the worker's main process."""
+class ReportDrain(DrainStep):
+    """Run a `Drain` in every worker that consumes the queue `failures`."""
 
-    requires = ("celery.worker.consumer.tasks:Tasks",)
+    def drain(self, consumer: str) -> StreamDrain:
+        """Return the drain over the platform's intake."""
+        from workers.intake import proceed_all, refuse, take_in_many
+        from workers.wiring import platform
 
-    def __init__(self, consumer: Any, **kwargs: Any) -> None:
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-        super().__init__(consumer, **kwargs)
-
-    def start(self, consumer: Any) -> None:
-        """Start the thread, unless this worker leaves failures to others."""
-        if "failures" not in consumer.app.amqp.queues.consume_from:
-            return
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=_drain, args=(f"{consumer.hostname}:{os.getpid()}", self._stop), name="reports", daemon=True)
-        self._thread.start()
-
-    def stop(self, consumer: Any) -> None:  # noqa: ARG002 - Celery's signature
-        """Stop the thread after the batch it is at."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout=BLOCK / 1000 + 5)
-            self._thread = None
-
-    shutdown = stop
-
-
-def _drain(consumer: str, stop: threading.Event) -> None:
-    from workers.intake import proceed_all, refuse, take_in_many
-    from workers.wiring import platform
-
-    Drain(platform().redis, consumer, lambda payloads: take_in_many(payloads, "stream"), refuse, proceed_all).run(stop)
+        return Drain(platform().redis, consumer, lambda payloads: take_in_many(payloads, "stream"), refuse, proceed_all)

@@ -24,7 +24,7 @@ from celery.worker.strategy import default
 from recovery.models import JsonObject
 from recovery.ports import Accepted
 from workers.intake import ID_LENGTH, answer, proceed_all, take_in_many
-from workers.reports import between_batches
+from workers.streams import between_batches
 from workers.wiring import platform
 
 logger = get_logger(__name__)

@@ -15,7 +15,7 @@ from recovery.models import BreakerChange, BreakerState, RecoveryState
 from recovery.store.memory import MemoryStore
 from tests.rows import failure, recovery
 from tests.support import eventually
-from workers import circuits
+from workers import streams
 from workers.circuits import CircuitHistory, mark_repairs
 
 OPTIONS = BreakerOptions(failure_threshold=1, service="payments")
@@ -95,7 +95,7 @@ def test_a_crash_around_the_commit_loses_nothing_and_doubles_nothing(redis_clien
 
 
 def test_what_a_dead_worker_left_is_taken_over(redis_client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(circuits, "CLAIM_IDLE", 0)
+    monkeypatch.setattr(streams, "CLAIM_IDLE", 0)
     store = Brittle(before=once(KilledError()))
     trip(redis_client)
     dead = CircuitHistory(redis_client, store, "dead")

@@ -22,7 +22,7 @@ from recovery.store.connect import connect
 from recovery.store.migrate import migrate
 from recovery.store.sql import SqlStore
 from tests.world import FakeStrategy
-from workers import reports
+from workers import streams
 from workers.reports import FIELD, FIELD_OF_MANY, STREAM, Drain
 
 SERVICES = ("shop", "cart", "search")
@@ -71,7 +71,7 @@ def drain_and_die(point: str, redis_url: str, database: str) -> None:
         event.listen(store.engine, "commit", die)
     following: Callable[[Sequence[object]], None] = die if point == "after the acknowledgement" else lambda _answers: None
     drain = Drain(connect(redis_url), "doomed", receive, lambda _garbage: None, following)
-    drain._join()
+    drain.join()
     drain.turn()
 
 
@@ -113,10 +113,10 @@ def test_a_killed_consumer_loses_and_doubles_nothing(
     doomed.start()
     doomed.join(timeout=60)
     assert doomed.exitcode == -signal.SIGKILL
-    monkeypatch.setattr(reports, "CLAIM_IDLE", 0)
+    monkeypatch.setattr(streams, "CLAIM_IDLE", 0)
     store = SqlStore.open(database)
     heir = Drain(redis, "heir", lambda payloads: desk_on(store).report_many(payloads, "stream"), lambda _garbage: None)
-    heir._join()
+    heir.join()
     while redis.xlen(STREAM):
         heir.turn()
 

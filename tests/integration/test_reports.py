@@ -11,7 +11,7 @@ from recovery.errors import RecoveryError, ServiceNotFound, StoreUnavailable
 from recovery.models import JsonObject
 from recovery.store.connect import connect
 from tests.support import eventually
-from workers import reports
+from workers import streams
 from workers.reports import FIELD, FIELD_OF_MANY, GROUP, STREAM, Drain
 
 
@@ -161,7 +161,7 @@ def test_a_drain_outlives_whatever_breaks_and_goes_on_when_it_is_mended(
 
 
 def test_what_a_dead_worker_had_read_is_taken_over(redis: Redis, intake: FakeIntake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reports, "CLAIM_IDLE", 0)
+    monkeypatch.setattr(streams, "CLAIM_IDLE", 0)
     redis.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
     add(redis, {"service": "shop"})
     redis.xreadgroup(GROUP, "dead", {STREAM: ">"})
@@ -183,7 +183,7 @@ def test_a_worker_that_is_only_slow_keeps_what_it_read(redis: Redis, intake: Fak
 
 
 def test_silent_workers_without_reports_are_forgotten(redis: Redis, intake: FakeIntake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reports, "FORGET_IDLE", -1)
+    monkeypatch.setattr(streams, "FORGET_IDLE", -1)
     redis.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
     redis.xgroup_createconsumer(STREAM, GROUP, "gone")
 
@@ -219,12 +219,12 @@ def test_one_report_that_cannot_be_taken_in_blocks_nobody(redis: Redis, drain: D
 def test_an_outage_in_the_middle_keeps_every_report_and_their_order(
     redis: Redis, intake: FakeIntake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reports, "BATCH", 10)
+    monkeypatch.setattr(Drain, "batch", 10)
     names = [f"shop-{number}" for number in range(35)]
     for name in names:
         add(redis, {"service": name})
     drain = Drain(redis, "worker", intake.receive, intake.refuse)
-    drain._join()
+    drain.join()
     drain.turn()
 
     intake.error = StoreUnavailable()
@@ -250,7 +250,7 @@ def test_what_follows_starts_after_the_entries_are_acknowledged(redis: Redis, in
     intake.error = ServiceNotFound("no service 'shoop' is declared")  # an answer like another
     add(redis, {"service": "shoop"})
     drain = Drain(redis, "worker", intake.receive, intake.refuse, lambda _answers: left.append(waiting(redis)))
-    drain._join()
+    drain.join()
 
     drain.turn()
 
@@ -287,11 +287,11 @@ def test_a_report_without_an_id_is_the_same_one_the_second_time(redis: Redis, in
     add(redis, {"service": "shop"})
     add_many(redis, {"service": "shop"}, {"service": "shop", "id": "its own"})
     drain = Drain(redis, "worker", intake.receive, intake.refuse)
-    drain._join()
+    drain.join()
     monkeypatch.setattr(drain, "_acknowledge", lambda _done: None)  # the worker dies between commit and acknowledgement
 
     drain.turn()
-    drain._take(drain._read("0", block=None))
+    drain.take(drain.read("0", block=None))
 
     assert intake.ids[:3] == intake.ids[3:]
     assert len(set(intake.ids)) == 3
@@ -310,7 +310,7 @@ def test_several_that_are_no_array_are_noted_once(redis: Redis, drain: Drain, in
 
 
 def test_no_transaction_takes_more_reports_than_it_should(redis: Redis, intake: FakeIntake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reports, "BATCH", 10)
+    monkeypatch.setattr(Drain, "batch", 10)
     sizes: list[int] = []
     for _ in range(5):
         add_many(redis, *[{"service": "shop"}] * 4)
@@ -321,7 +321,7 @@ def test_no_transaction_takes_more_reports_than_it_should(redis: Redis, intake: 
         return []
 
     drain = Drain(redis, "worker", receive, intake.refuse)
-    drain._join()
+    drain.join()
 
     drain.turn()
 

@@ -82,7 +82,7 @@ def test_thousands_of_equal_reports_in_the_stream_are_one_recovery_some_of_them_
         return answers
 
     drain = Drain(redis, "worker", receive, refused.extend)
-    drain._join()
+    drain.join()
     while redis.xlen(STREAM):
         drain.turn()
 
