@@ -1,12 +1,15 @@
 """What tests of commands share: a small fleet, its history, and the reading of what was printed."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
-from click.testing import Result
+import pytest
+from click.testing import CliRunner, Result
 
 from recovery.models import (
     Attempt,
@@ -22,8 +25,11 @@ from recovery.models import (
     StepState,
     utcnow,
 )
+from recovery.store.engine import dispose
+from recovery.store.migrate import migrate
 from recovery.store.sql import SqlStore
 from tests.rows import attempt, failure, lease_for, recovery, step
+from workers.cli import recovery as command_line
 
 FILE = """
 [services.shop]
@@ -40,7 +46,46 @@ type = "tcp"
 port = 6379
 """
 
+APPROVED = """
+[platform]
+approvers = ["ada", "grace"]
+[services.shop]
+labels = { team = "payments" }
+[services.shop.driver]
+type = "command"
+restart = ["true"]
+[[services.shop.checks]]
+type = "tcp"
+port = 8080
+interval = 2
+[services.cache]
+[[services.cache.checks]]
+type = "tcp"
+port = 6379
+"""
+"""A fleet in which somebody may be asked, and `shop` can be restarted."""
+
 Run = Callable[..., Result]
+
+
+def commands_in(folder: Path, fleet: str, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Return what runs a command as in a folder with this configuration."""
+    (folder / "recovery.toml").write_text(fleet)
+    monkeypatch.setenv("RECOVERY_DATA_DIR", str(folder / "data"))
+    monkeypatch.setenv("RECOVERY_CONFIG", str(folder / "recovery.toml"))
+    return lambda *arguments: CliRunner().invoke(command_line, list(arguments), prog_name="recovery")
+
+
+@contextmanager
+def history_in(folder: Path) -> Iterator[SqlStore]:
+    """Lend the history that commands in this folder read."""
+    url = f"sqlite:///{folder / 'data' / 'history.db'}"
+    migrate(url)
+    store = SqlStore.open(url)
+    try:
+        yield store
+    finally:
+        dispose(store.engine)
 
 
 def seen(store: SqlStore, service: str, status: Status, ago: float = 0.0) -> None:

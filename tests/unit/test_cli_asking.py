@@ -6,35 +6,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from recovery.engine import consent, silencing
 from recovery.models import Approval, Recovery, RecoveryState, ServiceState, SilenceKind, Status, utcnow
-from recovery.store.engine import dispose
-from recovery.store.migrate import migrate
 from recovery.store.sql import SqlStore
-from tests.commands import Run, data, output
+from tests.commands import APPROVED, Run, commands_in, data, history_in, output
 from tests.rows import recovery
 from workers.cli import direct
-from workers.cli import recovery as command_line
 
-FILE = """
-[platform]
-approvers = ["ada", "grace"]
-[services.shop]
-labels = { team = "payments" }
-[services.shop.driver]
-type = "command"
-restart = ["true"]
-[[services.shop.checks]]
-type = "tcp"
-port = 8080
-interval = 2
-[services.cache]
-[[services.cache.checks]]
-type = "tcp"
-port = 6379
-"""
 WINDOW = """
 [[maintenance]]
 name = "nightly"
@@ -65,22 +44,16 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broker: Broker) -> Run:
-    (tmp_path / "recovery.toml").write_text(FILE)
-    monkeypatch.setenv("RECOVERY_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("RECOVERY_CONFIG", str(tmp_path / "recovery.toml"))
     monkeypatch.setattr(direct, "quieten", lambda: None)  # it would change the logging of the whole test run
     for module in (consent, silencing):
         monkeypatch.setattr(module, "tell", lambda _events: None)
-    return lambda *arguments: CliRunner().invoke(command_line, list(arguments), prog_name="recovery")
+    return commands_in(tmp_path, APPROVED, monkeypatch)
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SqlStore]:
-    url = f"sqlite:///{tmp_path / 'data' / 'history.db'}"
-    migrate(url)
-    store = SqlStore.open(url)
-    yield store
-    dispose(store.engine)
+    with history_in(tmp_path) as store:
+        yield store
 
 
 def asked(store: SqlStore, service: str = "shop", seconds: float = 600) -> Recovery:
@@ -181,7 +154,7 @@ def test_a_silence_is_put_listed_and_lifted(run: Run, store: SqlStore, broker: B
 
 
 def test_silences_reach_by_label_into_the_future_and_beside_declared_windows(run: Run, store: SqlStore, tmp_path: Path) -> None:
-    (tmp_path / "recovery.toml").write_text(FILE + WINDOW)
+    (tmp_path / "recovery.toml").write_text(APPROVED + WINDOW)
     tomorrow = (utcnow() + timedelta(days=1)).isoformat()
 
     told = output(run("silence", "--label", "team=payments", "--from", tomorrow, "--for", "2h", "--reason", "audit"))

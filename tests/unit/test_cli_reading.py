@@ -6,7 +6,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from recovery.models import (
     Action,
@@ -22,29 +21,20 @@ from recovery.models import (
     StepState,
     utcnow,
 )
-from recovery.store.engine import dispose
-from recovery.store.migrate import migrate
 from recovery.store.sql import SqlStore
-from tests.commands import FILE, Run, data, output, recovered
+from tests.commands import FILE, Run, commands_in, data, history_in, output, recovered
 from tests.rows import attempt, recovery, step
-from workers.cli import recovery as command_line
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    (tmp_path / "recovery.toml").write_text(FILE)
-    monkeypatch.setenv("RECOVERY_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("RECOVERY_CONFIG", str(tmp_path / "recovery.toml"))
-    return lambda *arguments: CliRunner().invoke(command_line, list(arguments), prog_name="recovery")
+    return commands_in(tmp_path, FILE, monkeypatch)
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SqlStore]:
-    url = f"sqlite:///{tmp_path / 'data' / 'history.db'}"
-    migrate(url)
-    store = SqlStore.open(url)
-    yield store
-    dispose(store.engine)
+    with history_in(tmp_path) as store:
+        yield store
 
 
 def test_history_lists_the_newest_first_and_filters(run: Run, store: SqlStore) -> None:

@@ -5,57 +5,29 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from recovery.config.load import load
 from recovery.decide.facts import gather
 from recovery.decide.judgement import judge
 from recovery.decide.record import basis_of
 from recovery.models import Decision, Recovery, ServiceState, Status, utcnow
-from recovery.store.engine import dispose
 from recovery.store.memory import MemoryCooldowns
-from recovery.store.migrate import migrate
 from recovery.store.sql import SqlStore
 from strategies import STRATEGIES
-from tests.commands import Run, data, output
+from tests.commands import APPROVED, Run, commands_in, data, history_in, output
 from tests.rows import recovery
-from workers.cli import recovery as command_line
 from workers.cli.parts import kinds
-
-FILE = """
-[platform]
-approvers = ["ada", "grace"]
-[services.shop]
-labels = { team = "payments" }
-[services.shop.driver]
-type = "command"
-restart = ["true"]
-[[services.shop.checks]]
-type = "tcp"
-port = 8080
-interval = 2
-[services.cache]
-[[services.cache.checks]]
-type = "tcp"
-port = 6379
-"""
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    (tmp_path / "recovery.toml").write_text(FILE)
-    monkeypatch.setenv("RECOVERY_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("RECOVERY_CONFIG", str(tmp_path / "recovery.toml"))
-    return lambda *arguments: CliRunner().invoke(command_line, list(arguments), prog_name="recovery")
+    return commands_in(tmp_path, APPROVED, monkeypatch)
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SqlStore]:
-    url = f"sqlite:///{tmp_path / 'data' / 'history.db'}"
-    migrate(url)
-    store = SqlStore.open(url)
-    yield store
-    dispose(store.engine)
+    with history_in(tmp_path) as store:
+        yield store
 
 
 def decided(store: SqlStore, tmp_path: Path) -> Recovery:
@@ -86,7 +58,7 @@ def test_replay_by_the_same_configuration_finds_no_difference(run: Run, store: S
 def test_replay_by_another_configuration_shows_what_would_be_different(run: Run, store: SqlStore, tmp_path: Path) -> None:
     row = decided(store, tmp_path)
     other = tmp_path / "other.toml"
-    other.write_text(FILE.replace("[services.shop]", "[services.shop]\nmanaged = false"))
+    other.write_text(APPROVED.replace("[services.shop]", "[services.shop]\nmanaged = false"))
 
     text = output(run("replay", "--config", str(other)), code=1)
     found = data(run("replay", "--config", str(other), "--json"), code=1)
