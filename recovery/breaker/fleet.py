@@ -37,7 +37,10 @@ class Ended(NamedTuple):
     tripped: str = ""
     """Why this process opened the breaker alone while the fleet could not hear it; the fleet opens then, whatever it has counted."""
     failed_before: int = 0
-    """Failures before those successes, in what was added up: they count, but no run of theirs does; the process has judged that."""
+    """Failures before those successes, in what was added up: they count, but no run of theirs does; the process has judged that.
+
+    Where among the successes they were is not told: of what is told at once, failed and slow calls leave a window as the last.
+    """
 
     def then(self, later: "Ended") -> "Ended":
         """Return both added up: how many ended how, and the run that they end with."""

@@ -94,9 +94,9 @@ class Oracle:
         if mode in {"disabled", "forced_open"} or (self.circuit.state != "closed" and not self.circuit.stage):
             return
         failed = ended.result == "failed"
-        self.calls += [Told(now, failed=False, slow=False)] * ended.ok_before  # of what is told at once, failures are the last
-        self.calls += [Told(now, failed=True, slow=False)] * ended.failed_before
-        self.calls += [Told(now, failed, slow=times - place <= ended.slow) for place in range(times)]
+        told, failures = ended.ok_before + ended.failed_before + times, ended.failed_before + (times if failed else 0)
+        left = range(told, 0, -1)  # of what is told at once, the failed and the slow calls count as the last
+        self.calls += [Told(now, failed=place <= failures, slow=place <= ended.slow) for place in left]
         self.in_a_row = (0 if ended.ok_before or not failed else self.in_a_row) + (times if failed else 0)
         why = verdict(self.counts(now), self.options)
         if why and mode == "auto":

@@ -1,7 +1,8 @@
 -- Put after circuit.lua by the scripts that count calls. The law is judgement.py; this is its twin.
 --
--- KEYS[3] holds batches "at calls failures slow", in ms and numbers, oldest first. In a batch the failures and slow calls are the last
--- calls, because processes tell of each at once, with the successes before it. The sums are in the hash.
+-- KEYS[3] holds batches "at calls failures slow", in ms and numbers, oldest first. In a batch the failures and slow calls count as the
+-- last calls: processes tell of each at once, with the successes before it (only sums made in an absence of Redis have some earlier).
+-- The sums are in the hash.
 
 local STEPS = 10 -- a window of seconds moves in steps of a tenth of it
 
