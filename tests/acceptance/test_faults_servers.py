@@ -88,7 +88,7 @@ def test_fault_14_a_database_that_another_writer_locks_for_12_seconds_loses_noth
         recovery = stage.closed("web", since, within=90)
         eventually(lambda: report in {failure.id for failure in stage.story(recovery).failures}, 60)
 
-    assert f"{len(stage.store.service_states())} services" in told, "what only reads works on"
+    assert f"{len(stage.patients)} services" in told, "what only reads works on"
     assert (recovery.outcome, web.starts) == (Outcome.RESOLVED, starts + 1)
     assert mains(stage) == before
 
