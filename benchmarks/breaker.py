@@ -32,7 +32,7 @@ FLAT = 2.0
 """Bytes that a rejected call may leave behind: one MiB in a million is the allocator's own noise."""
 THREADED = {8: 100, 100: 40}
 """How many calls each of so many threads makes in a round."""
-THREADED_ROUNDS = 42
+THREADED_ROUNDS = 44
 SLOWER = 1.05
 """The target: the time of calls in threads, in times without a breaker."""
 WINDOWS: dict[str, BreakerSettings] = {
@@ -188,15 +188,18 @@ def _threads(client: RecoveryClient) -> list[Result]:
     for threads, each in THREADED.items():
         calls: dict[str, Call] = {
             "no breaker": wait,
+            "a function that only reads the clock": _timing(wait),
             "circuitbreaker": CircuitBreaker(name="threads")(wait),
             "ours": _breaker(client, "threads", FULL)(wait),
         }
         times: dict[str, list[float]] = {name: [] for name in calls}
         for turn in range(THREADED_ROUNDS):
-            for name in [*calls][turn % 3 :] + [*calls][: turn % 3]:  # each comes first as often as last
+            first = turn % len(calls)
+            for name in [*calls][first:] + [*calls][:first]:  # each comes first as often as last
                 times[name].append(_together(calls[name], threads, each))
-        plain = median(times.pop("no breaker"))
-        ratios = {name: [seconds / plain for seconds in values] for name, values in times.items()}
+        bare = times.pop("no breaker")
+        plain = median(bare)
+        ratios = {name: [seconds / beside for seconds, beside in zip(values, bare, strict=True)] for name, values in times.items()}
         few = max(1, each // 20)  # it lets one call through at a time
         ratios["pybreaker"] = [_together(pybreaker.CircuitBreaker()(wait), threads, few) / few * each / plain]
         results += [
@@ -206,6 +209,17 @@ def _threads(client: RecoveryClient) -> list[Result]:
             for name, values in ratios.items()
         ]
     return results
+
+
+def _timing(function: Callable[[], None]) -> Call:
+    """Return the floor: the least that can time a call in Python."""
+
+    def timing() -> float:
+        began = time.monotonic()
+        function()
+        return time.monotonic() - began
+
+    return timing
 
 
 def _together(call: Call, threads: int, each: int) -> float:
