@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from redis import Redis
+from sqlalchemy import select
 
 from recovery.breaker import RedisBreakers
 from recovery.config.degradation import DegradationRule
@@ -17,19 +19,22 @@ from recovery.engine.ruling import Ruling
 from recovery.models import ServiceState, Status, utcnow
 from recovery.store.engine import dispose
 from recovery.store.migrate import migrate
+from recovery.store.schema import audit as audit_table
+from recovery.store.schema import events as events_table
 from recovery.store.sql import SqlStore
+from tests.servers.rooms import POSTGRES, own_database
 
 JUDGES = 6
 RULE = {"name": "weak", "service": "shop", "when": "health_score < 50", "calm": 0, "level": "limited", "ramp": [10], "ramp_stage": 600}
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqlStore]:
-    url = f"sqlite:///{tmp_path / 'history.db'}"
-    migrate(url)
-    store = SqlStore.open(url)
-    yield store
-    dispose(store.engine)
+@pytest.fixture(params=["sqlite", "postgresql"] if POSTGRES else ["sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlStore]:
+    with own_database() if request.param == "postgresql" else nullcontext(f"sqlite:///{tmp_path / 'history.db'}") as url:
+        migrate(url)
+        store = SqlStore.open(url)
+        yield store
+        dispose(store.engine)
 
 
 @pytest.fixture
@@ -46,10 +51,11 @@ def see(store: SqlStore, score: int) -> None:
 
 def told(store: SqlStore) -> Counter[str]:
     with store.engine.connect() as connection:
-        query = "SELECT json_extract(data, '$.change') FROM events WHERE name = 'degradation:changed'"
-        events = Counter(connection.exec_driver_sql(query).scalars())
-        audited = "SELECT json_extract(detail, '$.change') FROM audit WHERE action = 'degradation_changed'"
-        assert Counter(connection.exec_driver_sql(audited).scalars()) == events
+        events = Counter(
+            found["change"] for found in connection.scalars(select(events_table.c.data).where(events_table.c.name == "degradation:changed"))
+        )
+        audited = connection.scalars(select(audit_table.c.detail).where(audit_table.c.action == "degradation_changed"))
+        assert Counter(found["change"] for found in audited) == events
     return events
 
 

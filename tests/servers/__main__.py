@@ -42,7 +42,7 @@ class Suite:
     """The same with `--full`."""
 
 
-STORE = ("tests/contract/store", "tests/integration/test_migrations.py", "-k", "postgresql")
+STORE = ("tests/contract/store", "tests/integration/test_migrations.py", "tests/integration/test_ruling_stores.py", "-k", "postgresql")
 SHARED = (
     "tests/contract/test_breakers.py",
     "tests/contract/test_breakers_shared.py",
