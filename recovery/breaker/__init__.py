@@ -16,7 +16,9 @@ Where to look, from what a caller sees inwards::
     changes      tells listeners
 
     fleet        what a breaker and the fleet tell each other: the contract between the above and the below
-    link         keeps this process's breakers in step with Redis; goes on without it, and merges when it is back
+    link         keeps this process's breakers in step with Redis: answers them, and takes in what others changed
+    dealings       what it tells the fleet in the background, and the merging when Redis is back
+    reached        what can be shared now, and what was last heard; goes on without Redis
     teller         its thread, which carries what breakers have to tell
     shared         calls the scripts, answers with frozen data
     lua/             the machine's twin, atomic in Redis; `circuit.lua` documents every key and field

@@ -332,7 +332,7 @@ def test_failures_that_the_fleet_knows_are_not_counted_twice_after_an_outage(ser
         eventually(lambda: (view := board.view("gateway")) is not None and view.in_a_row == 2)
 
         client._link.away(ConnectionError())
-        eventually(lambda: client._link._shared is not None)
+        eventually(lambda: client._link.connected)
 
         assert (view := board.view("gateway")) is not None
         assert (view.state, view.failures) == (BreakerState.CLOSED, 2)

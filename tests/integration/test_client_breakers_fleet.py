@@ -108,7 +108,7 @@ def test_two_nodes_that_fail_in_turn_open_it_for_all(join: Any, redis_client: Re
 def test_the_vote_of_a_node_that_is_not_well_again_is_renewed_and_that_of_a_dead_one_passes(
     join: Any, redis_client: Redis, clients: list[RecoveryClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recovery.breaker.link.VOTE", 2.5)
+    monkeypatch.setattr("recovery.breaker.dealings.VOTE", 2.5)
     one, *_ = join(quorum=2, failure_threshold=2, reset_timeout=600)
     fail(one, 2)
     eventually(lambda: view_of(redis_client).votes == 1)
@@ -231,7 +231,7 @@ def test_an_answer_that_comes_after_news_of_a_later_change_does_not_undo_it(
     fail(one)
     eventually(lambda: view_of(redis_client).state is BreakerState.OPEN)
     RedisBreakers(redis_client).operate("gateway", BreakerOrder.RESET, "ann", "mended")
-    eventually(lambda: one._fleet._linked["gateway"].heard.circuit.state == "closed")
+    eventually(lambda: one._fleet._reached.linked["gateway"].heard.circuit.state == "closed")
 
     later.set()
 
