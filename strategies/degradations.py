@@ -1,13 +1,16 @@
 """What `degrade`, `throttle` and `quarantine` share: options, and the steps that put a degradation in force and end it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from recovery.config.base import Seconds
 from recovery.config.degradation import Ramp
 from recovery.degrade.keys import STRATEGY_LAYERS
+from recovery.degrade.plain import as_table, from_table
 from recovery.errors import StepFailed
 from recovery.models import Degradation, JsonObject, Level
 from recovery.ports import AttemptContext, Degradations, StepWork
@@ -63,8 +66,10 @@ def put_step(
     strategy: str,
     ttl: float,
     wanted: Callable[[JsonObject], Degradation],
+    *,
+    keeps_older: bool = True,
 ) -> StepWork:
-    """Return the step `name` that puts a degradation in force; its undo ends it.
+    """Return the step `name` that puts a degradation in force; its undo ends it, or puts back the older one that it renewed.
 
     A successor that finds it in force puts it again: that changes nothing for services, gives it the successor's fence, and tells of
     it where the first worker had no time to.
@@ -73,8 +78,8 @@ def put_step(
 
     def prepare() -> JsonObject:
         before, now = degradations.current(service, layer), context.clock()
-        level = before.level if before else Level.NORMAL
-        return {"level_before": level, "since": now.isoformat(), "until": (now + timedelta(seconds=ttl)).isoformat()}
+        older = as_table(before) if before else None
+        return {"before": older, "since": now.isoformat(), "until": (now + timedelta(seconds=ttl)).isoformat()}
 
     def run(intent: JsonObject) -> JsonObject:
         context.guard()
@@ -86,10 +91,45 @@ def put_step(
         current = degradations.current(service, layer)
         return run(intent) if current and current.recovery_id == context.recovery.id else None
 
-    def undo(_intent: JsonObject, result: JsonObject | None) -> StepWork | None:
-        return None if result is None else end_step(context, degradations, strategy)
+    def undo(intent: JsonObject, result: JsonObject | None) -> StepWork | None:
+        if result is None:
+            return None
+        older = cast("dict[str, Any] | None", intent.get("before")) if keeps_older else None
+        return put_back_step(context, degradations, from_table(older)) if older else end_step(context, degradations, strategy)
 
     return StepWork(name, run, prepare, reconcile, undo=undo)
+
+
+def put_back_step(context: AttemptContext, degradations: Degradations, older: Degradation) -> StepWork:
+    """Return the step `put back` that puts `older` in the place of what this recovery put: with its own end, reason and author.
+
+    If its time is over by then, nothing stays. What somebody else ended or put meanwhile is left as it is.
+    """
+    service, layer = older.service, older.layer
+
+    def current() -> Degradation | None:
+        return degradations.current(service, layer)
+
+    def is_mine(found: Degradation | None) -> bool:
+        return found is not None and found.recovery_id == context.recovery.id and found.until > context.clock()
+
+    def prepare() -> JsonObject:
+        return {"before": told(found) if (found := current()) else None}
+
+    def run(_intent: JsonObject) -> JsonObject:
+        context.guard()
+        if is_mine(current()) and not degradations.put(replace(older, fence=context.fence)):
+            raise StepFailed(f"a newer degradation of '{service}' is in force; it was left alone")
+        left = current()
+        return told(left) if left else {"level": Level.NORMAL}
+
+    def reconcile(_intent: JsonObject) -> JsonObject | None:
+        found = current()
+        if is_mine(found):
+            return None
+        return told(found) if found else {"level": Level.NORMAL}
+
+    return StepWork("put back", run, prepare, reconcile)
 
 
 def end_step(context: AttemptContext, degradations: Degradations, strategy: str) -> StepWork:

@@ -51,7 +51,7 @@ class Quarantine:
             restore = end_step(context, self._degradations, self.name)
             return (self._let_go(context, options.breaker), restore) if options.breaker else (restore,)
         wanted = degradation_of(context, self.name, options, Level.EMERGENCY, (), {options.capability: 0})
-        isolate = put_step(context, self._degradations, "isolate", self.name, options.ttl, wanted)
+        isolate = put_step(context, self._degradations, "isolate", self.name, options.ttl, wanted, keeps_older=False)
         return (self._hold_open(context, options.breaker), isolate) if options.breaker else (isolate,)
 
     def verify_with(self, service: ServiceDeclaration, action: Action) -> tuple[str, ...] | None:

@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from recovery.degrade.keys import RECOVERY
-from recovery.models import Degradation, Endpoint, Level
+from recovery.models import Degradation, Endpoint, JsonObject, Level
 
 log = structlog.get_logger("recovery")
 
@@ -29,7 +29,12 @@ def outranks(degradation: Degradation, fence: int | None) -> bool:
 
 def as_json(degradation: Degradation) -> str:
     """Return the value that services read."""
-    value = {
+    return json.dumps(as_table(degradation))
+
+
+def as_table(degradation: Degradation) -> JsonObject:
+    """Return the fields of that value; `from_table` reads them."""
+    return {
         "service": degradation.service,
         "layer": degradation.layer,
         "level": degradation.level.value,
@@ -38,13 +43,12 @@ def as_json(degradation: Degradation) -> str:
         "ramp": list(degradation.ramp),
         "ramp_stage": degradation.ramp_stage,
         "features_off": list(degradation.features_off),
-        "capabilities": degradation.capabilities,
+        "capabilities": dict(degradation.capabilities),
         "reason": degradation.reason,
         "by": degradation.by,
         "recovery_id": degradation.recovery_id,
         "fence": degradation.fence,
     }
-    return json.dumps(value)
 
 
 def readable(values: Iterable[str]) -> list[Degradation]:
@@ -69,8 +73,12 @@ def readable_endpoint(value: str) -> Endpoint | None:
 
 
 def from_json(value: str) -> Degradation:
-    """Return the degradation in a value; one written by an older version lacks layer, ramp and author."""
-    fields: dict[str, Any] = json.loads(value)
+    """Return the degradation in a value; raises one of several errors if it is none."""
+    return from_table(json.loads(value))
+
+
+def from_table(fields: dict[str, Any]) -> Degradation:
+    """Return the degradation with these fields; one written by an older version lacks layer, ramp and author."""
     return Degradation(
         service=fields["service"],
         level=Level(fields["level"]),

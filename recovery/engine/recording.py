@@ -46,7 +46,9 @@ class RecordedDegradations:
         """Put it in force until its `until`, and tell; False if its layer has one with a higher fence."""
         fleet = self._fleet()
         whole = resolved(degradation, fleet.features, fleet.capabilities)
-        return self._degradations.put(whole) and self._tell(whole, PUT)
+        now = self._clock()
+        change = PUT if whole.until > now else ENDING if whole.gone_at > now else ENDED  # an older one that is put back may be over
+        return self._degradations.put(whole) and self._tell(whole, change)
 
     def end(self, service: str, fence: int | None, layer: str = RECOVERY) -> bool:
         """Let it end from now on, by its ramp if it has one, and tell; False if there is none, or one with a higher fence."""

@@ -69,6 +69,10 @@ class Cases:
     def degrade(self) -> Case:
         return self._case(declare(remedies={"degrade": {"features": ["search"]}}), "degrade")
 
+    def degrade_again(self) -> Case:
+        self._bench.degradations.put(degradation("shop", 1))
+        return self.degrade()
+
     def throttle(self) -> Case:
         return self._case(declare(remedies={"throttle": {"percent": 20, "ramp": [10, 50]}}), "throttle")
 
