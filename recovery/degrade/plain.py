@@ -88,7 +88,7 @@ def from_table(fields: dict[str, Any]) -> Degradation:
         capabilities=dict(fields["capabilities"]),
         reason=fields["reason"],
         recovery_id=fields["recovery_id"],
-        fence=fields["fence"],
+        fence=int(fields["fence"]),
         layer=fields.get("layer", RECOVERY),
         ramp=tuple(fields.get("ramp", ())),
         ramp_stage=fields.get("ramp_stage", 30.0),

@@ -1,7 +1,8 @@
 """Judges the automatic rules of degradation and keeps what they put in force. Any number of workers may do so at once.
 
 The database says how each rule stands; whoever moves a standing on, by compare and swap, tells of it and carries it out. What is
-in Redis follows: it is put again where it was lost, and ended where the standing says so.
+in Redis follows: it is put again where it was lost, and ended where the standing says so. Only a database that knows less than
+Redis, because it was lost or restored from a copy, takes over from there.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,6 +28,8 @@ RENEW_AT = 0.5
 """Part of its TTL that must be left of what a rule keeps in force; below, it is renewed."""
 SLACK = timedelta(minutes=1)
 """An end this much further away than the TTL was written by a clock that has been set back since."""
+HIGHEST = 2**31 - 2
+"""The last fence that a rule can come to; one beyond it was written by something else."""
 
 There = Mapping[tuple[str, str], Degradation]
 
@@ -66,8 +69,8 @@ class Ruling:
         if fleet.platform.dry_run or not (fleet.degradation or self._store.rule_standings()):
             return
         there = {(each.service, each.layer): each for each in self._degradations.all()}
-        standings = self._store.rule_standings()
         now = self._clock()
+        standings = self._taken_over(there, now)
         moment = Moment(now, fleet, self._measure(fleet, now) if fleet.degradation else {}, there)
         for rule in fleet.degradation:
             standing = standings.pop(rule.name, None)
@@ -77,6 +80,17 @@ class Ruling:
                 self._judge(rule, standing, moment)
         for standing in standings.values():
             self._forget(standing, moment)
+
+    def _taken_over(self, there: There, now: datetime) -> dict[str, RuleStanding]:
+        """Return how every rule stands; what one put that the database does not know of counts as its own, and is told no second time."""
+        standings = self._store.rule_standings()
+        unknown = {each.layer.removeprefix(RULE): each for each in there.values() if _is_unknown(each, standings, now)}
+        for rule, found in unknown.items():
+            before = standings.get(rule)
+            standing = RuleStanding(rule, found.service, in_force=True, until=found.until, version=found.fence - 1)
+            if self._store.move_rule(before, standing):
+                log.info("rule.taken_over", rule=rule, service=found.service, until=found.until.isoformat())
+        return self._store.rule_standings() if unknown else standings
 
     def _measure(self, fleet: Fleet, now: datetime) -> Measures:
         asked = any(rule.condition.metric == "open_breakers" for rule in fleet.degradation)
@@ -146,6 +160,14 @@ class Ruling:
         if moved:
             tell(events)
         return moved
+
+
+def _is_unknown(found: Degradation, standings: Mapping[str, RuleStanding], now: datetime) -> bool:
+    """Say whether a rule put it when the database knew more than now: the fence is the version that the standing had then."""
+    if not found.layer.startswith(RULE) or found.until <= now or found.fence > HIGHEST:
+        return False
+    known = standings.get(found.layer.removeprefix(RULE))
+    return known is None or (known.service == found.service and known.version < found.fence)
 
 
 def _judged(rule: DegradationRule, known: RuleStanding, facts: Mapping[str, Measure], now: datetime) -> RuleStanding:

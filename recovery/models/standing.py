@@ -65,7 +65,7 @@ class RuleStanding:
     overruled_by: str = ""
     """Who ended it by force: it stays without effect until its own condition lets it go once."""
     version: int = 0
-    """How often it changed; the fence of what it put."""
+    """Rises with every change, and is the fence of what it put then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,15 @@ class BreakerView:
     service: str = ""
     """Whose failure its opening is."""
     mode: BreakerOrder = BreakerOrder.AUTO
-    """What an operator set."""
+    """What somebody has set; `auto`: nobody has, the breaker decides by itself."""
+    mode_since: datetime | None = None
+    """When it was last set, or its time was over."""
+    mode_until: datetime | None = None
+    """When it is `auto` again by itself; None: when somebody says so."""
+    mode_by: str = ""
+    """Who set it, empty for `auto`."""
+    mode_reason: str = ""
+    """Why."""
     calls: int = 0
     """Calls in the present window, as far as processes told: without rates of failures and the successes between them alone."""
     failures: int = 0

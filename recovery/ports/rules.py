@@ -14,7 +14,7 @@ class RuleStore(Protocol):
         ...
 
     def move_rule(self, before: RuleStanding | None, after: RuleStanding | None, events: Sequence[Event] = ()) -> bool:
-        """Replace `before` by `after` (its version one higher) if nobody else has, with its events, as `record_audited` stores them.
+        """Replace `before` by `after`, at the version after its own, if nobody else has, with its events, as `record_audited` stores them.
 
         Nothing before: it is new. Nothing after: it is forgotten. False: somebody was faster, and nothing was written.
         """

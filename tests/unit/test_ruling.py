@@ -14,6 +14,7 @@ from recovery.engine.degrading import Degrading
 from recovery.engine.ruling import Ruling
 from recovery.errors import StoreUnavailable
 from recovery.models import Degradation, Event, Level, RuleStanding, ServiceState, Status
+from recovery.store.memory import MemoryStore
 from tests.world import World
 
 LAYER = "rule:weak"
@@ -367,6 +368,160 @@ def test_a_database_that_was_restored_neither_keeps_a_rule_from_degrading_nor_fr
 
     found = world.now_in()
     assert found is None or found.until <= world.now, "let go"
+
+
+def lose_the_database(world: Ruled) -> None:
+    """Go on with an empty one; Redis still has what rules put."""
+    world.store = MemoryStore()
+    world.ruling = world.judge()
+
+
+def test_what_a_rule_put_before_the_database_was_lost_is_renewed_while_nothing_lets_go(world: Ruled) -> None:
+    before = sicken(world)
+    lose_the_database(world)
+    world.scores["web"] = 60
+
+    world.seconds(200)
+
+    found = world.now_in()
+    assert found is not None
+    assert (found.since, found.until > world.now) == (before.since, True)
+    assert world.changes() == [], "it was told before"
+
+
+def test_what_a_rule_put_before_the_database_was_lost_is_let_go_when_it_was_calm_for_long_enough(world: Ruled) -> None:
+    sicken(world)
+    world.seconds(200)
+    lose_the_database(world)
+    world.scores["web"] = 100
+
+    world.seconds(5)
+    found = world.now_in()
+    assert found is not None
+    assert found.until > world.now
+    assert world.changes() == []
+    world.seconds(1)
+
+    found = world.now_in()
+    assert found is not None
+    assert found.until <= world.now, "its ramp began"
+    assert world.changes() == ["ending"]
+    assert not world.store.rule_standings()["weak"].in_force
+    world.seconds(30)
+    assert world.now_in() is None
+    assert world.changes() == ["ending"]
+
+
+def test_a_ramp_that_was_under_way_when_the_database_was_lost_goes_on(world: Ruled) -> None:
+    sicken(world)
+    world.scores["web"] = 100
+    world.seconds(8)
+    lose_the_database(world)
+
+    world.seconds(4)
+
+    found = world.now_in()
+    assert found is not None
+    assert found.until <= world.now
+    assert world.changes() == []
+    assert world.store.rule_standings() == {}
+
+
+@pytest.mark.parametrize("changed", [(), ({"service": "db"},), ({"name": "other", "when": "health_score < 1"},)])
+def test_what_was_put_by_a_rule_that_is_gone_since_the_database_was_lost_is_ended(
+    world: Ruled, changed: tuple[dict[str, object], ...]
+) -> None:
+    sicken(world)
+    lose_the_database(world)
+    world.rule(*changed, {"name": "unrelated", "service": "db"})
+
+    world.seconds(2)
+
+    found = world.now_in()
+    assert found is not None
+    assert found.until <= world.now
+    assert world.changes() == ["ending"]
+    assert "weak" not in {each.rule for each in world.store.rule_standings().values() if each.service == "web"}
+
+
+def test_what_others_put_is_none_of_the_judges_business(world: Ruled) -> None:
+    now = world.now
+    for layer in ("recovery", "manual", "throttle"):
+        world.degradations.put(Degradation("web", Level.PARTIAL, now, now + timedelta(hours=1), layer=layer))
+
+    world.seconds(100)
+
+    assert world.store.rule_standings() == {}
+    assert all(world.now_in(layer) for layer in ("recovery", "manual", "throttle"))
+
+
+def test_a_rule_that_a_person_overrules_right_after_the_database_was_lost_stays_without_effect(world: Ruled) -> None:
+    sicken(world)
+    lose_the_database(world)
+    world.seconds(1)
+
+    Degrading(world.store, world.degradations, lambda: world.fleet, world.clock).force_recover("web", "ann", "I know better")
+    world.seconds(200)
+
+    assert world.now_in() is None
+
+
+def test_two_judges_take_over_once(world: Ruled) -> None:
+    sicken(world)
+    lose_the_database(world)
+    other = world.judge()
+    world.scores["web"] = 100
+
+    for _ in range(10):
+        world.seconds(1)
+        other.look()
+
+    assert world.changes() == ["ending"]
+
+
+def test_a_database_that_was_restored_from_before_the_rule_held_takes_over_too(world: Ruled) -> None:
+    world.scores["web"] = 0
+    world.seconds(2)
+    early = world.store.rule_standings()["weak"]
+    world.seconds(200)
+    lose_the_database(world)
+    assert world.store.move_rule(None, early)
+    world.scores["web"] = 100
+
+    world.seconds(7)
+
+    found = world.now_in()
+    assert found is None or found.until <= world.now
+    assert world.changes() == ["ending"]
+
+
+def test_a_judge_that_is_lost_before_it_could_let_go_what_was_taken_over_is_made_up_for(
+    world: Ruled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sicken(world)
+    world.seconds(300)
+    lose_the_database(world)
+    world.scores["web"] = 100
+    world.seconds(5)
+    crashing(world, "end", monkeypatch)()
+
+    with pytest.raises(StoreUnavailable):
+        world.seconds(1)
+    world.seconds(1)
+
+    found = world.now_in()
+    assert found is not None
+    assert found.until <= world.now
+    assert world.changes() == ["ending"]
+
+
+def test_a_fence_that_no_rule_can_have_come_to_is_not_taken_over(world: Ruled) -> None:
+    alien = Degradation("web", Level.PARTIAL, world.now, world.now + timedelta(hours=1), layer=LAYER, fence=10**30)
+    world.degradations.put(alien)
+
+    world.seconds(2)
+
+    assert world.store.rule_standings() == {}
 
 
 def test_a_clock_that_was_set_back_neither_degrades_early_nor_holds_for_ever(world: Ruled) -> None:

@@ -26,7 +26,7 @@ class MemoryDegrading(Room):
             if after is None:
                 del self._tables.rules[named.rule]
             else:
-                self._tables.rules[named.rule] = replace(after, version=(before.version if before else 0) + 1)
+                self._tables.rules[named.rule] = replace(after, version=after.version + 1)
             self.record_audited(events)
         return True
 

@@ -46,11 +46,11 @@ class SqlDegrading(Room):
 def _move(connection: AnyConnection, before: RuleStanding | None, after: RuleStanding | None) -> bool:
     if before is None:
         insert = dialect_insert(connection.dialect.name, degradation_rules).on_conflict_do_nothing(index_elements=["rule"])
-        return after is not None and changed(connection, insert, **values_of(replace(after, version=1)))
+        return after is not None and changed(connection, insert, **values_of(replace(after, version=after.version + 1)))
     mine = {"of": before.rule, "seen": before.version}
     if after is None:
         return changed(connection, _FORGET, **mine)
-    fields = values_of(replace(after, version=before.version + 1))
+    fields = values_of(replace(after, version=after.version + 1))
     return changed(connection, _MOVE, **mine, **{f"new_{name}": value for name, value in fields.items() if name != "rule"})
 
 

@@ -59,6 +59,17 @@ def test_a_forgotten_rule_begins_anew(store: Store) -> None:
     assert store.move_rule(None, FIRST)
 
 
+def test_a_standing_may_begin_or_go_on_at_a_higher_version(store: Store) -> None:
+    assert store.move_rule(None, replace(FIRST, version=41))
+    kept = store.rule_standings()["weak"]
+    assert kept.version == 42
+
+    assert store.move_rule(kept, replace(kept, version=99))
+
+    assert store.rule_standings()["weak"].version == 100
+    assert not store.move_rule(kept, kept), "what was seen before counts, not what it becomes"
+
+
 def test_of_many_judges_at_once_one_moves_it(store: Store) -> None:
     store.move_rule(None, FIRST)
     kept = store.rule_standings()["weak"]
