@@ -27,8 +27,8 @@ BREAKER_HISTORY = "recovery:breaker:history"
 
 _LUA = Path(__file__).parent / "lua"
 _SCRIPTS = {
-    **dict.fromkeys(("declare", "admit", "probed", "vote", "half_open", "operate", "repair", "mend"), ("circuit",)),
-    **dict.fromkeys(("view", "tell", "merge"), ("circuit", "window")),
+    **dict.fromkeys(("declare", "admit", "probed", "vote", "half_open", "operate", "repair", "mend"), ("sound", "circuit")),
+    **dict.fromkeys(("view", "tell", "merge"), ("sound", "circuit", "window")),
 }
 """Script -> what is put in front of it."""
 _AS_THEY_ARE = (

@@ -18,6 +18,7 @@ if circuit.stage > 0 then
   return answer(allowed and 1 or 0, allowed and 0 or math.max(0, circuit.stage_until - now), 0)
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', whole(now))
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '(' .. whole(now + LONGEST), '+inf')
 if redis.call('ZCARD', KEYS[2]) >= chosen.half_open_requests then
   local soonest = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2]
   return answer(0, math.max(1, soonest - now), 0)

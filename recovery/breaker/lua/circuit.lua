@@ -1,4 +1,4 @@
--- Put in front of every other script here: reads, changes, writes and announces one breaker. The law is circuit.py; this is its twin.
+-- Put after sound.lua in front of every other script here: reads, changes, writes and announces one breaker. The law is circuit.py; this is its twin.
 --
 -- KEYS[1]  recovery:breaker:{<name>}          hash, see FIELDS; times are ms of Redis's clock, '' for none
 -- KEYS[2]  recovery:breaker:{<name>}:permits  sorted set: permit -> ms when it stops to count; the probes under way
@@ -31,21 +31,24 @@ local now_us = ARGV[3] ~= '' and tonumber(ARGV[3]) * 1000 or time[1] * 1000000 +
 local now = math.floor(now_us / 1000)
 local function whole(number) return string.format('%.0f', number) end
 
--- Returns the options in force: the caller's, which are kept, else those kept before.
+-- Returns the options in force: the caller's, which are kept, else those kept before; and what is wrong with the latter.
 local function options()
   local kept = redis.call('HGET', KEYS[1], 'options')
   if ARGV[2] ~= '' and ARGV[2] ~= kept then
     kept = ARGV[2]
     redis.call('HSET', KEYS[1], 'options', kept, 'service', cjson.decode(kept).service)
   end
-  return cjson.decode(kept or DEFAULTS)
+  local told = options_in(kept or DEFAULTS)
+  return told, not told and spoiled('options', kept) or nil
 end
 
-local circuit, chosen = {}, options()
+local circuit, chosen, wrong = {}, options()
 
 local function load()
   local values = redis.call('HMGET', KEYS[1], unpack(FIELDS))
   for index, field in ipairs(FIELDS) do circuit[field] = values[index] or '' end
+  local field = nonsense(circuit, COUNTS, TIMES)
+  if field then return spoiled(field, circuit[field]) end
   circuit.known = circuit.state ~= ''
   for _, field in ipairs(COUNTS) do circuit[field] = tonumber(circuit[field]) or 0 end
   for _, field in ipairs(TIMES) do circuit[field] = tonumber(circuit[field]) end
@@ -68,11 +71,12 @@ local function encoded()
   for _, field in ipairs(FIELDS) do
     if field ~= 'shown' then view[field] = circuit[field] end
   end
-  if (chosen.quorum or 1) > 1 then view.votes = redis.call('ZCOUNT', KEYS[4], '(' .. whole(now), '+inf') end
+  if (chosen.quorum or 1) > 1 then view.votes = redis.call('ZCOUNT', KEYS[4], '(' .. whole(now), whole(now + LONGEST)) end
   return cjson.encode(view)
 end
 
 local function tell_history(at, from, to, reason)
+  if not is_sound(6) then return end -- what lies there costs whoever reads it, no breaker
   redis.call('XADD', KEYS[6], 'MAXLEN', '~', HISTORY, '*', 'name', ARGV[1], 'service', chosen.service or '', 'at', whole(at), 'from', from,
     'to', to, 'reason', reason, 'trips', circuit.trips, 'streak', circuit.streak, 'by', ARGV[5])
 end
@@ -96,7 +100,7 @@ local function answer(...)
       pairs_[#pairs_ + 1] = type(value) == 'number' and whole(value) or value or ''
     end
     redis.call('HSET', KEYS[1], unpack(pairs_))
-    if not circuit.known then redis.call('SADD', KEYS[5], ARGV[1]) end
+    if not circuit.known and is_sound(5) then redis.call('SADD', KEYS[5], ARGV[1]) end
   end
   local view = encoded()
   if circuit.push then redis.call('PUBLISH', 'recovery:breaker:changed', view) end
@@ -162,5 +166,6 @@ local function advance()
   if circuit.known and circuit.shown ~= shown(now) then note(now, 'the option `mode`') end
 end
 
-load()
+wrong = wrong or load()
+if wrong then return wrong end
 advance()

@@ -4,6 +4,7 @@
 -- ARGV[8]  why it opened, in one sentence
 -- After the breaker: 1 if this opened it for the fleet.
 redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', whole(now))
+redis.call('ZREMRANGEBYSCORE', KEYS[4], '(' .. whole(now + LONGEST), '+inf')
 if ARGV[7] == '0' then
   redis.call('ZREM', KEYS[4], ARGV[6])
   return answer(0)

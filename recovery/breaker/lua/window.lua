@@ -6,9 +6,20 @@
 
 local STEPS = 10 -- a window of seconds moves in steps of a tenth of it
 
-local function parts(batch)
-  local at, calls, failures, slow = string.match(batch, '(%d+) (%d+) (%d+) (%d+)')
-  return tonumber(at), tonumber(calls), tonumber(failures), tonumber(slow)
+local function forget_window()
+  circuit.calls, circuit.failures, circuit.slow, circuit.dirty = 0, 0, 0, true
+  redis.call('DEL', KEYS[3])
+end
+
+-- Returns one batch, nil if there is none; one that cannot be in this window costs all that the window holds, which is a new one then.
+local function batch_at(place)
+  local batch = redis.call('LINDEX', KEYS[3], place)
+  if not batch then return nil end
+  local at, calls, failures, slow = string.match(batch, '^(%d+) (%d+) (%d+) (%d+)$')
+  at, calls, failures, slow = tonumber(at), tonumber(calls), tonumber(failures), tonumber(slow)
+  local sound = at and at <= now + LONGEST and calls <= circuit.calls and failures <= circuit.failures and slow <= circuit.slow
+  if not sound then return forget_window() end
+  return at, calls, failures, slow
 end
 
 local function add(calls, failures, slow)
@@ -18,9 +29,8 @@ end
 -- Drops what left the window.
 local function trim()
   local span = chosen.window and chosen.window / STEPS
-  local oldest = redis.call('LINDEX', KEYS[3], 0)
-  while oldest do
-    local at, calls, failures, slow = parts(oldest)
+  local at, calls, failures, slow = batch_at(0)
+  while at do
     local over = chosen.window_calls and circuit.calls - chosen.window_calls or 0
     local gone = span and math.floor(at / span) <= math.floor(now / span) - STEPS
     if not gone and over <= 0 then return end
@@ -33,7 +43,7 @@ local function trim()
     end
     add(-calls, -failures, -slow)
     redis.call('LPOP', KEYS[3])
-    oldest = redis.call('LINDEX', KEYS[3], 0)
+    at, calls, failures, slow = batch_at(0)
   end
 end
 
@@ -41,11 +51,11 @@ end
 local function count(calls, failures, slow, run, broken)
   circuit.dirty = true
   circuit.in_a_row = (broken and 0 or circuit.in_a_row) + run
-  local newest, span = redis.call('LINDEX', KEYS[3], -1), chosen.window and chosen.window / STEPS
+  local span = chosen.window and chosen.window / STEPS
   local at, more, bad, tardy = now, calls, failures, slow
-  if span and newest then
-    local last, c, f, s = parts(newest)
-    if math.floor(last / span) == math.floor(now / span) then
+  if span then
+    local last, c, f, s = batch_at(-1)
+    if last and math.floor(last / span) == math.floor(now / span) then
       redis.call('RPOP', KEYS[3])
       at, more, bad, tardy = last, c + calls, f + failures, s + slow
     end
