@@ -63,15 +63,16 @@ class Executor:
         """Carry out attempt `number`; return it as it ended, or None when there was nothing to do.
 
         Nothing to do: the message is stale, somebody else holds the service, the lease was lost on the way (then whoever has it
-        now finishes the attempt), or the kill switch was turned before it began, or its message came late and a guard objects by
-        now (the tick sends it again, or takes it back). Raises
-        `StoreUnavailable` if the store goes away; the attempt is handed back once the store is there again, else its lease runs
-        out, and the tick lets it be taken up again.
+        now finishes the attempt), the attempt has lost as many workers as it may (the tick gives it up), the kill switch was turned
+        before it began, or its message came late and a guard objects by now (the tick sends it again, or takes it back).
+
+        Raises `StoreUnavailable` if the store goes away; the attempt is handed back once the store is there again, else its lease
+        runs out, and the tick lets it be taken up again.
         """
         recovery = self._store.recovery(recovery_id)
         fleet, now = self._fleet(), self._clock()
         service = fleet.services.get(recovery.service) if recovery else None
-        if recovery is None or service is None or not self._wanted(recovery, number, service, now):
+        if recovery is None or service is None or not self._wanted(recovery, number, service, fleet.platform.max_runs, now):
             return None
         seconds = fleet.platform.lease
         holder = f"{self._node}:{new_id()[:8]}"
@@ -91,12 +92,12 @@ class Executor:
         finally:
             self._release(lease, unfinished)
 
-    def _wanted(self, recovery: Recovery, number: int, service: ServiceDeclaration, now: datetime) -> bool:
+    def _wanted(self, recovery: Recovery, number: int, service: ServiceDeclaration, max_runs: int, now: datetime) -> bool:
         if not recovery.state.is_open or recovery.attempt != number:
             return False
-        state = self._store.attempts(recovery.id)[number - 1].state
-        if state is not AttemptState.QUEUED:  # what has begun is not left half-done
-            return state is not AttemptState.FINISHED
+        attempt = self._store.attempts(recovery.id)[number - 1]
+        if attempt.state is not AttemptState.QUEUED:  # what has begun is not left half-done, unless it is the tick's to give up
+            return attempt.state is not AttemptState.FINISHED and attempt.runs < max_runs
         paused = switches(recovery, service, self._store.silences(now), now)
         if paused:
             log.info("attempt.waits", service=service.name, recovery=recovery.id, reason=f"paused by {paused[0].author}")

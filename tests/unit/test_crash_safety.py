@@ -164,6 +164,20 @@ def test_a_recovery_that_takes_its_workers_down_is_parked() -> None:
     assert second.outcome is Outcome.RESOLVED
 
 
+def test_a_message_that_comes_between_the_last_lease_and_the_tick_loses_no_further_worker() -> None:
+    world = World("restart", platform={"lease": 10, "max_runs": 1})
+    recovery_id = lose_worker(world, "one")
+
+    world.later(11)
+    world.execute(Execute(recovery_id, "web", "restart", "restart", 1))
+
+    (attempt,) = world.store.attempts(recovery_id)
+    assert (attempt.state, attempt.runs) == (AttemptState.RUNNING, 1)
+    world.reaper.tick()
+    (attempt,) = world.store.attempts(recovery_id)
+    assert (attempt.outcome, attempt.runs) == (Outcome.FAILED, 1)
+
+
 def test_a_parked_attempt_locks_its_frozen_worker_out() -> None:
     world = World("restart", platform={"lease": 10, "max_runs": 1})
     recovery_id = lose_worker(world, "one")
