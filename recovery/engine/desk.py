@@ -134,8 +134,9 @@ class Desk:
             reason: why, for the history.
             kind: `EMERGENCY` where nobody but the caller carries it out.
 
-        A recovery that nobody asked for and that a guard holds is cancelled: a person does not wait behind it. One that is at
-        work takes the request in. A dry run touches neither: it is closed at once, and says what it would run.
+        A recovery that nobody asked for and that a guard holds is cancelled: a person does not wait behind it, and who forces it
+        does not wait behind one by hand that is not forced. One that is at work takes the request in. A dry run touches neither: it
+        is closed at once, and says what it would run.
 
         Raises `ServiceNotFound`, `UnknownName` or `StrategyUnavailable`.
         """
@@ -145,9 +146,9 @@ class Desk:
         category = Category.SERVICE_UNAVAILABLE
         chosen = self._plan(declared, category) if strategy is None else self._one(declared, strategy, category)
         draft = self._draft(kind, declared.name, category, chosen, reason or "by hand")
+        draft = replace(draft, id=recovery_id or draft.id, force=force, dry_run=dry_run)
         if kind is Kind.MANUAL and not dry_run:
             self._make_way(draft)
-        draft = replace(draft, id=recovery_id or draft.id, force=force, dry_run=dry_run)
         accepted = self._open(draft)
         return self._rehearse(draft, accepted.recovery) if dry_run and accepted.intake is Intake.MERGED else accepted
 
@@ -161,7 +162,10 @@ class Desk:
     def _make_way(self, draft: Recovery) -> None:
         """End the recovery in the way of a request by hand, if it only waits; one that has begun meanwhile stays."""
         standing = self._store.open_recovery_of(draft.service)
-        if standing is None or not standing.held_by or standing.kind not in UNASKED:
+        if standing is None or not standing.held_by:
+            return
+        gives_way = standing.kind in UNASKED or (draft.force and standing.kind is Kind.MANUAL and not standing.force)
+        if not gives_way:
             return
         reason = f"a request by hand took its place while it waited ({standing.held_by})"
         move = cancel(standing, None, reason, draft.created_at, timedelta())

@@ -78,7 +78,8 @@ def test_an_emergency_tells_who_took_over_before_what_was_done_and_only_once() -
 def test_trigger_says_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[tuple[str, dict[str, Any]]] = []
     answer = {"recovery_id": "5f0c6a0e-1111-4222-8333-444455556666", "service": "shop", "intake": "opened", "plan": ["restart"]}
-    monkeypatch.setattr(parts, "Parts", lambda: SimpleNamespace(require_service=lambda _name: None))
+    store = SimpleNamespace(recovery=lambda _id: None)
+    monkeypatch.setattr(parts, "Parts", lambda: SimpleNamespace(require_service=lambda _name: None, store=store))
 
     def ask(task: str, request: dict[str, Any]) -> dict[str, Any]:
         sent.append((task, request))

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from recovery.models import new_id, utcnow
+from recovery.models import Recovery, new_id, utcnow
 from workers.cli.arguments import Seconds
 from workers.cli.direct import by_option
 
@@ -42,6 +42,7 @@ def trigger(
     """Start a recovery of SERVICE by hand: with its plan for an unavailable service, or with STRATEGY alone."""
     from workers.cli.parts import Parts, require_strategy
     from workers.cli.render import print_json
+    from workers.cli.requested import as_table, requested
 
     if strategy is not None:
         require_strategy(strategy)
@@ -49,13 +50,13 @@ def trigger(
     parts.require_service(service)
     request = {"service": service, "strategy": strategy, "force": force, "dry_run": dry_run, "reason": reason, "by": by}
     answer = ask("recovery.trigger", request)
-    if not wait:
-        if as_json:
-            print_json(answer)
-        else:
-            click.echo("\n".join(accepted(answer)))
-        return
-    _wait(parts, answer, timeout, as_json=as_json)
+    found = _found(parts, answer)
+    if wait:
+        _wait(parts, answer, found, timeout, as_json=as_json)
+    elif as_json:
+        print_json(as_table(answer, found))
+    else:
+        click.echo("\n".join(requested(answer, found)))
 
 
 @click.command(short_help="End a recovery at its next step.")
@@ -148,24 +149,25 @@ def _first_line(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def accepted(answer: dict[str, Any]) -> list[str]:
-    """Return what became of a request: begun or merged, and where to look."""
-    recovery_id, service = str(answer["recovery_id"]), answer["service"]
-    plan = ", ".join(answer.get("plan", ())) or "nothing that can be done"
-    look = f"Follow it with `recovery show {recovery_id[:8]}`."
-    if answer["intake"] == "opened":
-        return [f"Recovery {recovery_id} of {service} has begun: {plan}.", look]
-    return [f"A recovery of {service} is open already, the request was merged into it: {recovery_id} ({plan}).", look]
+def _found(parts: "Parts", answer: dict[str, Any]) -> Recovery | None:
+    """Return the recovery of a request as it is by now; None if the database cannot tell: the request was taken all the same."""
+    from recovery.errors import StoreUnavailable
+
+    try:
+        return parts.store.recovery(str(answer["recovery_id"]))
+    except StoreUnavailable:
+        return None
 
 
-def _wait(parts: "Parts", answer: dict[str, Any], timeout: float | None, *, as_json: bool) -> None:
+def _wait(parts: "Parts", answer: dict[str, Any], found: Recovery | None, timeout: float | None, *, as_json: bool) -> None:
     from workers.cli.follow import ending, exit_code_of, follow
+    from workers.cli.requested import headline
     from workers.cli.story import print_story
 
     def say(line: str) -> None:
         click.echo(line, err=as_json)
 
-    say(accepted(answer)[0])
+    say(headline(answer, found))
     closed = follow(parts.store, str(answer["recovery_id"]), timeout, say)
     if as_json:
         print_story(parts, closed.id, as_json=True)
