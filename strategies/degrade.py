@@ -1,25 +1,34 @@
 """Strategy `degrade`: let a service go on without what is broken. It mitigates, never resolves, and always ends by itself."""
 
 from collections.abc import Sequence
-from typing import Annotated
 
 from pydantic import BaseModel, Field, field_validator
 
+from recovery.config.degradation import Percent
 from recovery.config.fleet import ServiceDeclaration
 from recovery.models import Action, Category, Level
 from recovery.ports import AttemptContext, StepWork
 from strategies.collaborators import Collaborators
 from strategies.degradations import Limited, degradation_of, end_step, put_step
+from strategies.spelling import CapabilityName, FeatureName
 
 
 class DegradeOptions(Limited):
     """`[services.X.remedies.degrade]`."""
 
     level: Level = Level.PARTIAL
-    features: tuple[Annotated[str, Field(min_length=1, max_length=100)], ...] = ()
+    features: tuple[FeatureName, ...] = ()
     """Features that are switched off, besides those that the declarations switch off at this level."""
-    capabilities: dict[str, Annotated[int, Field(ge=0, le=100)]] = Field(default_factory=dict)
+    capabilities: dict[CapabilityName, Percent] = Field(default_factory=dict)
     """Capability name -> percentage that is left; goes before what is declared for this level."""
+
+    @field_validator("features")
+    @classmethod
+    def _named_once(cls, features: tuple[str, ...]) -> tuple[str, ...]:
+        twice = next((name for place, name in enumerate(features) if name in features[:place]), None)
+        if twice is not None:
+            raise ValueError(f"'{twice}' is named twice")
+        return features
 
     @field_validator("level")
     @classmethod

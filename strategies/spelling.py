@@ -3,9 +3,9 @@
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
-from recovery.config.references import CheckMention
+from recovery.config.references import Mention
 
 
 def spelled(pattern: str, rule: str) -> AfterValidator:
@@ -20,8 +20,11 @@ def spelled(pattern: str, rule: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-CheckName = Annotated[str, spelled(r"[^.\s]\S*\.\S+$", "the name of a check, 'service.check'"), CheckMention()]
+CheckName = Annotated[str, spelled(r"[^.\s]\S*\.\S+$", "the name of a check, 'service.check'"), Mention("check")]
 """The configuration refuses one that is not declared."""
+FeatureName = Annotated[str, Field(min_length=1, max_length=100), Mention("feature")]
+CapabilityName = Annotated[str, Field(min_length=1, max_length=100), Mention("capability")]
+"""The configuration refuses one that is not declared, where others are."""
 HttpAddress = Annotated[str, spelled(r"https?://[^/\s]+/?$", "an address such as 'http://127.0.0.1:9001'")]
 RedisUrl = Annotated[str, spelled(r"(rediss?|unix)://\S+$", "a URL that begins with 'redis://', 'rediss://' or 'unix://'")]
 SqlUrl = Annotated[str, spelled(r"[a-z0-9]+(\+[a-z0-9]+)?://", "an SQLAlchemy URL such as 'sqlite:///catalog.db'")]

@@ -10,12 +10,13 @@ from recovery.models import Action, Category, Level
 from recovery.ports import AttemptContext, StepWork
 from strategies.collaborators import Collaborators
 from strategies.degradations import Limited, degradation_of, end_step, put_step
+from strategies.spelling import CapabilityName
 
 
 class ThrottleOptions(Limited):
     """`[services.X.remedies.throttle]`."""
 
-    capability: Annotated[str, Field(min_length=1, max_length=100)] = "requests"
+    capability: CapabilityName = "requests"
     """The capability that is limited; whoever sends the work asks for it."""
     percent: Annotated[int, Field(ge=0, le=99)] = 50
     """What is left of it."""

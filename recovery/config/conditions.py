@@ -3,18 +3,15 @@
 import math
 import operator
 import re
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from recovery.errors import listing, nearest
 
-SERVICE_METRICS = ("health_score", "change_rate", "open_recoveries")
-"""What is known of one service."""
-SYSTEM_METRICS = ("health_score", "unhealthy_percent", "open_recoveries", "open_breakers")
-"""What is known of the system."""
-
-_TOP = {"health_score": 100.0, "change_rate": 100.0, "unhealthy_percent": 100.0}
-"""The largest value of each metric that has one; none is below 0."""
+SERVICE_METRICS = {"health_score": 100.0, "change_rate": 100.0, "open_recoveries": 1.0}
+"""What is known of one service, and the largest value of each; none is below 0."""
+SYSTEM_METRICS = {"health_score": 100.0, "unhealthy_percent": 100.0, "open_recoveries": math.inf, "open_breakers": math.inf}
+"""What is known of the system, likewise."""
 
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _OPPOSITE = {"<": ">", "<=": ">", ">": "<", ">=": "<"}
@@ -29,6 +26,8 @@ class Condition:
     sign: str
     """`<`, `<=`, `>` or `>=`."""
     number: float
+    top: float = math.inf
+    """The largest value that the metric can have."""
 
     def met_by(self, value: float) -> bool:
         """Say whether a measured value meets it."""
@@ -38,20 +37,19 @@ class Condition:
         """Return the condition on the other side, `margin` (a part of the number) beyond it, or at the end of what the metric can be."""
         upwards = self.sign[0] == "<"
         beyond = self.number * (1 + margin if upwards else 1 - margin)
-        wanted = Condition(self.metric, _OPPOSITE[self.sign], beyond)
+        wanted = replace(self, sign=_OPPOSITE[self.sign], number=beyond)
         if wanted.can_be_met():
             return wanted
-        end = Condition(self.metric, ">=" if upwards else "<=", self.top if upwards else 0.0)
+        end = replace(self, sign=">=" if upwards else "<=", number=self.top if upwards else 0.0)
         return end if self.excludes(end) else wanted
-
-    @property
-    def top(self) -> float:
-        """Return the largest value that the metric can have."""
-        return _TOP.get(self.metric, math.inf)
 
     def can_be_met(self) -> bool:
         """Say whether any value of the metric meets it."""
-        return self.met_by(0.0 if self.sign[0] == "<" else self.top)
+        return self.met_by(0.0) or self.met_by(self.top)
+
+    def is_always_met(self) -> bool:
+        """Say whether every value of the metric meets it."""
+        return self.met_by(0.0) and self.met_by(self.top)
 
     def excludes(self, other: "Condition") -> bool:
         """Say whether no value meets both: only then do they not take turns for ever."""
@@ -65,12 +63,12 @@ class Condition:
         return f"{self.metric} {self.sign} {self.number:g}"
 
 
-def condition_of(text: str, metrics: Collection[str]) -> Condition:
-    """Return the condition that `text` says; raises `ValueError` with what is wrong in one sentence."""
+def condition_of(text: str, metrics: Mapping[str, float]) -> Condition:
+    """Return the condition that `text` says about one of `metrics`; raises `ValueError` with what is wrong in one sentence."""
     form = _FORM.fullmatch(text)
     if form is None:
         raise ValueError(f"must be a metric, one of < <= > >=, and a number, such as 'health_score < 50', not {text!r}")
     metric, sign, number = form.groups()
     if metric not in metrics:
         raise ValueError(f"unknown metric '{metric}'{nearest(metric, metrics)} (known: {listing(metrics)})")
-    return Condition(metric, sign, float(number))
+    return Condition(metric, sign, float(number), metrics[metric])

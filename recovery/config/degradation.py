@@ -1,13 +1,17 @@
 """Declarations of what can be done without: features, capabilities, and the rules that degrade by themselves."""
 
 import math
-from typing import Annotated, Self
+from collections.abc import Mapping
+from typing import Annotated
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from recovery.config.base import Declaration, Seconds, SecondsOrZero
 from recovery.config.conditions import SERVICE_METRICS, SYSTEM_METRICS, Condition, condition_of
 from recovery.models import Level, ServiceName
+
+LEVELS = frozenset(level.value for level in Level)
+"""As keys of a capability."""
 
 Percent = Annotated[int, Field(ge=0, le=100)]
 """Of the whole."""
@@ -56,6 +60,15 @@ class CapabilityDeclaration(Declaration):
     service: ServiceName | None = None
     """Only the degradations of this service, and the system's, limit it; default: any service's."""
 
+    @field_validator("limited", "minimal", "emergency")
+    @classmethod
+    def _leaves_no_more(cls, percent: int | None, info: ValidationInfo) -> int | None:
+        milder = [(name, left) for name, left in info.data.items() if name in LEVELS and left is not None]
+        if percent is not None and milder and percent > milder[-1][1]:
+            name, left = milder[-1]
+            raise ValueError(f"leaves {percent} percent where '{name}' leaves {left}: a worse level must not leave more than a milder one")
+        return percent
+
     def at(self, level: Level) -> int | None:
         """Return the percentage declared for `level` itself, None if there is none."""
         declared: int | None = getattr(self, level.value, None)
@@ -85,9 +98,9 @@ class DegradationRule(Declaration):
     """Seconds that each of them lasts."""
 
     @property
-    def metrics(self) -> tuple[str, ...]:
-        """Return the metrics that its conditions may name."""
-        return SERVICE_METRICS if self.service else SYSTEM_METRICS
+    def metrics(self) -> Mapping[str, float]:
+        """Return the metrics that its conditions may name, with the largest value of each."""
+        return _metrics_of(self.service)
 
     @property
     def condition(self) -> Condition:
@@ -104,16 +117,43 @@ class DegradationRule(Declaration):
     def _degrades(cls, level: Level) -> Level:
         return _no_normal(level)
 
-    @model_validator(mode="after")
-    def _can_take_turns(self) -> Self:
-        for name, condition in (("when", self.condition), ("until", self.until_condition)):
-            if not condition.can_be_met():
-                limits = f"from 0 to {condition.top:g}" if condition.top < math.inf else "0 or more"
-                raise ValueError(f"{name} ({condition}) can never hold: {condition.metric} is {limits}")
-        return self
+    @field_validator("when")
+    @classmethod
+    def _can_begin(cls, when: str, info: ValidationInfo) -> str:
+        condition = condition_of(when, _metrics_in(info))
+        if condition.is_always_met():
+            raise ValueError(f"{condition} always holds ({_range_of(condition)}), so it would never let go")
+        _require_possible(condition)
+        return when
 
-    @model_validator(mode="after")
-    def _has_a_gap(self) -> Self:
-        if not self.condition.excludes(self.until_condition):
-            raise ValueError(f"until ({self.until_condition}) must be on the other side of when ({self.condition}), or it would never rest")
-        return self
+    @field_validator("until")
+    @classmethod
+    def _can_end(cls, until: str | None, info: ValidationInfo) -> str | None:
+        if until is None or "when" not in info.data:
+            return until
+        metrics = _metrics_in(info)
+        begin, end = condition_of(info.data["when"], metrics), condition_of(until, metrics)
+        if end.metric != begin.metric:
+            raise ValueError(f"{end} must be about {begin.metric}, like when ({begin})")
+        _require_possible(end)
+        if not begin.excludes(end):
+            raise ValueError(f"{end} must be on the other side of when ({begin}), or it would never rest")
+        return until
+
+
+def _metrics_of(service: str | None) -> Mapping[str, float]:
+    return SERVICE_METRICS if service else SYSTEM_METRICS
+
+
+def _metrics_in(info: ValidationInfo) -> Mapping[str, float]:
+    """Return the metrics of the rule that is read; all there are where its `service` is no name."""
+    return _metrics_of(info.data["service"]) if "service" in info.data else {**SERVICE_METRICS, **SYSTEM_METRICS}
+
+
+def _require_possible(condition: Condition) -> None:
+    if not condition.can_be_met():
+        raise ValueError(f"{condition} can never hold: {_range_of(condition)}")
+
+
+def _range_of(condition: Condition) -> str:
+    return f"{condition.metric} is " + (f"from 0 to {condition.top:g}" if condition.top < math.inf else "0 or more")

@@ -77,7 +77,7 @@ def parse(
     degrading = reader.degradation(filled, services)
     check_plans(services, {name: kinds.refuses.get(name, lambda *_: None) for name in kinds.strategies}, report)
     report.raise_errors()
-    check_mentions(services, kinds.strategies, report)
+    check_mentions(services, kinds.strategies, report, feature=degrading.features, capability=degrading.capabilities)
     check_durations(services, kinds.strategies, report)
     report.raise_errors()
     if not services:

@@ -9,7 +9,7 @@ from recovery.config.degradation import CapabilityDeclaration, DegradationRule, 
 from recovery.config.fleet import CheckDeclaration, DriverDeclaration, MaintenanceDeclaration, PlatformDeclaration, ServiceDeclaration
 from recovery.config.kinds import Kinds
 from recovery.config.locate import Where
-from recovery.config.references import check_dependencies, check_labels, check_services, check_strategy
+from recovery.config.references import check_dependencies, check_labels, check_rule, check_services, check_strategy
 from recovery.config.retries import RetryDeclaration
 from recovery.config.validate import Text, keys_of, options_of, validate
 from recovery.config.words import NAME_RULE
@@ -114,7 +114,7 @@ class Reader:
                 self.report.error((*where, "name"), f"a second rule is named '{rule.name}'")
             if rule:
                 rules[rule.name] = rule
-                self._check_service(rule.service, where, services)
+                check_rule(rule, where, services, self.report)
         return tuple(rules.values())
 
     def _check_service(self, name: str | None, where: Where, services: Mapping[str, ServiceDeclaration]) -> None:

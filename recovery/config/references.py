@@ -1,12 +1,13 @@
 """Check what the declared services say about each other and about strategies: unknown names, cycles, plans that cannot act."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import get_args
 
 from pydantic import BaseModel
 
+from recovery.config.degradation import DegradationRule
 from recovery.config.fleet import ServiceDeclaration
 from recovery.config.locate import Where
 from recovery.config.problems import Report
@@ -26,13 +27,19 @@ PRODUCT_STRATEGIES = frozenset(
 )
 """Every strategy that the product knows by name; one that this installation lacks is worth a warning, not an error."""
 
+MEASURED = frozenset({"health_score", "change_rate"})
+"""Metrics of a service that its checks tell."""
+
 MOST_CYCLES = 20
 """Cycles told at once; each takes a walk over the whole fleet to find."""
 
 
 @dataclass(frozen=True)
-class CheckMention:
-    """Marks, in the type of an option, text that must be the name of a declared check: `Annotated[str, CheckMention()]`."""
+class Mention:
+    """Marks, in the type of an option, text that must be the name of something declared: `Annotated[str, Mention("check")]`."""
+
+    kind: str
+    """`check` (`service.check`), `feature` or `capability`; of the last two any name may be used while none is declared."""
 
 
 def check_strategy(name: str, where: Where, known: Collection[str], report: Report) -> bool:
@@ -96,35 +103,67 @@ def check_plans(services: Mapping[str, ServiceDeclaration], known: Mapping[str, 
             report.warn(top, "has no checks: nothing will notice that it is sick, and no remedy can be verified")
 
 
-def check_mentions(services: Mapping[str, ServiceDeclaration], models: Mapping[str, type[BaseModel]], report: Report) -> None:
-    """Report remedies that name a check which nobody declares. The remedies must be valid."""
-    known = {f"{service.name}.{check.name}" for service in services.values() for check in service.checks}
+def check_mentions(
+    services: Mapping[str, ServiceDeclaration], models: Mapping[str, type[BaseModel]], report: Report, **declared: Collection[str]
+) -> None:
+    """Report remedies that name a check, a feature or a capability which nobody declares. The remedies must be valid.
+
+    Args:
+        services: whose remedies.
+        models: strategy -> the model of its options.
+        report: takes the problems.
+        declared: the names of each kind of `Mention`, besides checks.
+    """
+    checks = {f"{service.name}.{check.name}" for service in services.values() for check in service.checks}
     for service in services.values():
         for strategy, options in service.remedies.items():
-            for place, name in _mentions(models[strategy].model_validate(options)):
-                if name not in known:
-                    where = ("services", service.name, "remedies", strategy, *place)
-                    report.error(where, f"no check is called '{name}'{nearest(name, known)} (write SERVICE.CHECK)")
+            for place, name, kind in _mentions(models[strategy].model_validate(options)):
+                where = ("services", service.name, "remedies", strategy, *place)
+                if kind == "check" and name not in checks:
+                    report.error(where, f"no check is called '{name}'{nearest(name, checks)} (write SERVICE.CHECK)")
+                elif kind != "check" and (known := declared.get(kind)) and name not in known:
+                    report.error(where, f"no {kind} is called '{name}'{nearest(name, known)} (declared: {listing(known)})")
 
 
-def _mentions(options: BaseModel) -> Iterator[tuple[Where, str]]:
-    for key, field in type(options).model_fields.items():
-        value = getattr(options, key)
-        values = list(enumerate(value)) if isinstance(value, tuple | list) else []
-        is_marked = any(isinstance(each, CheckMention) for each in field.metadata) or _marks(field.annotation)
-        if is_marked and isinstance(value, str):
-            yield (key,), value
-        elif is_marked:
-            yield from (((key, position), item) for position, item in values)
-        for place, item in [((key,), value), *(((key, position), item) for position, item in values)]:
+def check_rule(rule: DegradationRule, where: Where, services: Mapping[str, ServiceDeclaration], report: Report) -> None:
+    """Report a rule about a service that is not declared; warn of one about the health of a service at which nobody looks."""
+    if rule.service is None:
+        return
+    if rule.service not in services:
+        said = f"no service is called '{rule.service}'{nearest(rule.service, services)} (declared: {listing(services)})"
+        report.error((*where, "service"), said)
+    elif not services[rule.service].checks and rule.condition.metric in MEASURED:
+        report.warn((*where, "when"), f"can never hold: {rule.service} has no checks, so nobody knows its {rule.condition.metric}")
+
+
+def _mentions(options: BaseModel) -> Iterator[tuple[Where, str, str]]:
+    """Return place, name and kind of what is marked in options; a default names nothing."""
+    for key in type(options).model_fields.keys() & options.model_fields_set:
+        field, value = type(options).model_fields[key], getattr(options, key)
+        items = _items(key, value)
+        if (mark := _mark(field.metadata) or _mark_in(field.annotation)) is not None:
+            yield from ((place, item, mark.kind) for place, item in items if isinstance(item, str))
+        for place, item in items:
             if isinstance(item, BaseModel):
-                yield from (((*place, *inner), name) for inner, name in _mentions(item))
+                yield from (((*place, *inner), name, kind) for inner, name, kind in _mentions(item))
 
 
-def _marks(annotation: object) -> bool:
-    if any(isinstance(each, CheckMention) for each in getattr(annotation, "__metadata__", ())):
-        return True
-    return any(_marks(inner) for inner in get_args(annotation))
+def _items(key: str, value: object) -> list[tuple[Where, object]]:
+    """Return what an option names, with the place of each: itself, its items, or its keys."""
+    if isinstance(value, tuple | list):
+        return [((key, position), item) for position, item in enumerate(value)]
+    if isinstance(value, Mapping):
+        return [((key, name), name) for name in value]
+    return [((key,), value)]
+
+
+def _mark(metadata: Iterable[object]) -> Mention | None:
+    return next((each for each in metadata if isinstance(each, Mention)), None)
+
+
+def _mark_in(annotation: object) -> Mention | None:
+    found = _mark(getattr(annotation, "__metadata__", ()))
+    return found or next((mark for inner in get_args(annotation) if (mark := _mark_in(inner))), None)
 
 
 def _cycle(graph: Mapping[str, Collection[str]]) -> list[str]:
