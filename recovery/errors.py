@@ -105,6 +105,10 @@ class StoreUnavailable(RecoveryError):
     code = "STORE_UNAVAILABLE"
 
 
+class BreakerSpoiled(StoreUnavailable):
+    """What lies in Redis under the keys of this circuit breaker is none."""
+
+
 class StoreUnprepared(StoreUnavailable):
     """The database answers, but lacks tables of this version: it was new, or away, when the platform started."""
 

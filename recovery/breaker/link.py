@@ -16,6 +16,7 @@ from recovery.breaker.fleet import Ended, Order
 from recovery.breaker.linked import Linked
 from recovery.breaker.reached import Reached
 from recovery.breaker.shared import BREAKER_CHANGED, SharedCircuits, Snapshot, snapshot_of
+from recovery.breaker.spoiled import Nonsense
 from recovery.breaker.teller import Greeting, Teller, Vote
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class FleetLink:
         """Take in one pushed change."""
         try:
             snapshot = snapshot_of(message)
-        except (ValueError, KeyError, TypeError):
+        except Nonsense:
             log.warning("left out what is no news of a breaker: %.200r", message)
             return
         if snapshot.name in self._reached.linked:
@@ -140,7 +141,11 @@ class FleetLink:
     def _look(self, shared: SharedCircuits) -> None:
         """Ask for the breakers that changed without a push being heard, or that time may have moved on."""
         linked = self._reached.all()
-        versions = shared.versions(each.breaker.name for each in linked)
+        names = [each.breaker.name for each in linked]
+        if names:
+            with self._reached.costing_the_list_alone():
+                shared.enlist(names)
+        versions = shared.versions(names)
         for each, version in zip(linked, versions, strict=True):
             with self._reached.costing_it_alone(each):
                 self._look_at(shared, each, version)

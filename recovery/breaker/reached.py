@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from recovery.breaker.fleet import FleetView
 from recovery.breaker.linked import Linked
 from recovery.breaker.shared import key_of
-from recovery.breaker.spoiled import is_about_one_key
+from recovery.breaker.spoiled import is_about_one_key, what_is_wrong, what_is_wrong_with_the_list
 
 if TYPE_CHECKING:
     from recovery.breaker.caller import Breaker
@@ -31,7 +31,7 @@ class Reached:
         self.shared: SharedCircuits | None = None
         """The scripts in Redis; None while it does not answer."""
         self._hearing = RLock()
-        self._said_away = self._closed = False
+        self._said_away = self._said_unlisted = self._closed = False
         for linked in self.linked.values():
             linked.asked = False
             linked.breaker.renew()
@@ -75,7 +75,7 @@ class Reached:
         linked = self.linked[breaker.name]
         was_spoiled, linked.spoiled = linked.spoiled, True
         if not was_spoiled:
-            log.error("breaker '%s' goes on alone: something foreign lies under %s (%s)", breaker.name, key_of(breaker.name), error)
+            log.error("breaker '%s' goes on alone: %s", breaker.name, what_is_wrong(breaker.name, key_of(breaker.name), error))
             breaker.went_alone()
 
     @contextmanager
@@ -87,6 +87,19 @@ class Reached:
             if not is_about_one_key(error):
                 raise
             self.failed(linked.breaker, error)
+
+    @contextmanager
+    def costing_the_list_alone(self) -> Iterator[None]:
+        """Let what is wrong with the list of all breakers cost only those who read it, and say so once."""
+        try:
+            yield
+            self._said_unlisted = False
+        except Exception as error:
+            if not is_about_one_key(error):
+                raise
+            if not self._said_unlisted:
+                self._said_unlisted = True
+                log.error("the platform cannot list or mark breakers: %s", what_is_wrong_with_the_list(error))  # noqa: TRY400 - it is one sentence
 
     def hear(self, snapshot: "Snapshot") -> FleetView:
         """Remember the newest of what was heard and return it: an answer may come after the push of a later change."""

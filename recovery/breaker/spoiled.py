@@ -1,11 +1,74 @@
-"""Tells an error about one key from one about Redis: something foreign under one name must not cost those who use the others."""
+"""What somebody else left under a breaker's keys: tells it from an outage of Redis, and says in one sentence what to do about it.
+
+It must cost nobody but the users of that one breaker, see `lua/sound.lua`.
+"""
+
+import json
+from typing import Any, get_args
+
+from recovery.breaker.circuit import Shown, State
+from recovery.breaker.options import Mode
+
+BREAKERS = "recovery:breakers"
+"""The key of the list of all breakers."""
+STATES, SHOWN, MODES = (frozenset(get_args(words)) for words in (State, Shown, Mode))
+COUNTS = ("now", "successes", "stage", "streak", "trips", "calls", "failures", "slow", "in_a_row", "votes")
+TIMES = ("stage_until", "opened_at", "retry_at", "repairing_until", "mode_at", "mode_until", "ramp")
+TEXTS = ("name", "reason")
+YEAR_10000 = 253_402_300_799_000
+"""Milliseconds; what people read their times with ends there."""
+
+
+MOST_DIGITS = 16
+"""Of a version; beyond them Lua does not tell whole numbers apart."""
+
+
+class Nonsense(ValueError):
+    """What was read tells of no breaker."""
+
+
+def read_breaker(text: bytes | str) -> dict[str, Any]:
+    """Return the breaker in an answer or a pushed message, as `encoded` in `lua/circuit.lua` makes it; raises `Nonsense` if it is none."""
+    try:
+        told: dict[str, Any] = json.loads(text.decode(errors="replace") if isinstance(text, bytes) else text)
+        sound = (
+            (told["state"] in STATES and told["shown"] in SHOWN and told["mode"] in MODES)
+            and all(isinstance(told[name], str) for name in TEXTS)
+            and all(_is_number(told[name]) for name in COUNTS)
+            and all(told.get(name) is None or _is_number(told[name]) for name in TIMES)
+            and told["version"].isdigit()
+            and len(told["version"]) <= MOST_DIGITS
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Nonsense(f"{text[:200]!r} is no breaker: {error!r}") from error
+    if not sound:
+        raise Nonsense(f"{text[:200]!r} is no breaker")
+    return told
 
 
 def is_about_one_key(error: Exception) -> bool:
     """Say whether Redis works and only what lies under a key is wrong: another type, or values that a script cannot use."""
+    if isinstance(error, Nonsense):
+        return True
     from redis.exceptions import ResponseError  # whoever has such an error has this
 
     if type(error) is not ResponseError:  # its subclasses are about the server: read-only, out of memory, no permission
         return False
     text = str(error)
-    return "WRONGTYPE" in text or text.startswith("user_script")
+    return "WRONGTYPE" in text or text.startswith(("SPOILED ", "user_script"))
+
+
+def what_is_wrong(name: str, key: str, error: Exception) -> str:
+    """Return in one sentence what is wrong under the keys of the breaker `name`, whose hash is `key`, and what to do."""
+    text = str(error)
+    what = text.removeprefix("SPOILED ") if text.startswith("SPOILED ") else f"{key} cannot be used ({text})"
+    return f"{what}; `recovery breakers reset {name}` puts it right, or `DEL {what.split()[0]}`"
+
+
+def what_is_wrong_with_the_list(error: Exception) -> str:
+    """Return in one sentence what is wrong with the list of all breakers, and what to do."""
+    return f"{BREAKERS} is no list of them ({error}); after `DEL {BREAKERS}` each program that runs lists its own again within seconds"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= YEAR_10000
