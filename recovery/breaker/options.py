@@ -145,7 +145,7 @@ class BreakerOptions:
         known = {each.name for each in fields(cls)}
         for option in settings:
             if option not in known:
-                raise ConfigurationError(f"Breaker '{name}': unknown option '{option}'{nearest(option, known)}.")
+                raise ConfigurationError(f"Breaker '{name}': unknown option '{option}'{nearest(option, known) or '.'}")
         if not is_name(name):
             raise ConfigurationError(
                 f"Breaker name {name!r}: use 1 to 100 letters, digits, '_', '.', '-', beginning with a letter or digit."
@@ -223,4 +223,5 @@ def _is_number(value: object) -> TypeGuard[float]:
 
 
 def _refused(option: str, value: object, wanted: str) -> ConfigurationError:
-    return ConfigurationError(f"Breaker option {option}={value!r}: must be {wanted}.")
+    end = "" if wanted.endswith("?") else "."
+    return ConfigurationError(f"Breaker option {option}={value!r}: must be {wanted}{end}")

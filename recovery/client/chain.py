@@ -221,5 +221,5 @@ def rest_of(chain: str, settings: RestSettings) -> Rest:
     """Return the options from keywords; raises `ConfigurationError` for an unknown one, with the nearest known name."""
     for option in settings:
         if option not in RestSettings.__annotations__:
-            raise ConfigurationError(f"Chain '{chain}': unknown option '{option}'{nearest(option, RestSettings.__annotations__)}.")
+            raise ConfigurationError(f"Chain '{chain}': unknown option '{option}'{nearest(option, RestSettings.__annotations__) or '.'}")
     return Rest(**settings)

@@ -86,7 +86,7 @@ class HealingOptions:
         """Return the options from keywords; raises `ConfigurationError` for an unknown one, with the nearest known name."""
         for option in settings:
             if option not in HealingSettings.__annotations__:
-                raise ConfigurationError(f"Healing: unknown option '{option}'{nearest(option, HealingSettings.__annotations__)}.")
+                raise ConfigurationError(f"Healing: unknown option '{option}'{nearest(option, HealingSettings.__annotations__) or '.'}")
         return cls(**settings)
 
 

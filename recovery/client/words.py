@@ -57,10 +57,10 @@ def known_word(word: object, words: frozenset[str], otherwise: str, what: str) -
     if said in words:
         return said
     log.warning(
-        "failure report: no %s '%s'%s; '%s' is sent instead",
+        "failure report: '%s' is sent instead of the unknown %s '%s'%s",
+        otherwise,
         what,
         clean_text(said[:100]),
         nearest(clean_text(said[:100]), words),
-        otherwise,
     )
     return otherwise

@@ -98,7 +98,7 @@ def roll_back(journal: Journal, steps: Sequence[StepWork], ended: Result, pace: 
     state = StepState.FAILED if troubles else StepState.FINISHED
     summary: JsonObject = {"undone": [*undone], "troubles": {**troubles}}
     journal.write(replace(rollback, state=state, finished_at=pace.clock(), result=summary, error=told if troubles else ""))
-    return replace(ended, reason=f"{ended.reason}; {told}" if told else ended.reason)
+    return replace(ended, reason=f"{ended.reason.rstrip('.')}; {told}" if told else ended.reason)
 
 
 def _undo(journal: Journal, position: int, work: StepWork, pace: Pace) -> bool:

@@ -159,7 +159,7 @@ def test_a_wrong_word_is_replaced_and_said(caplog: pytest.LogCaptureFixture) -> 
     with caplog.at_level(logging.WARNING):
         assert known_word("databse", CATEGORIES, "unknown", "category") == "unknown"
 
-    assert "no category 'databse', did you mean 'database'?; 'unknown' is sent instead" in caplog.text
+    assert "'unknown' is sent instead of the unknown category 'databse', did you mean 'database'?" in caplog.text
 
 
 class Unspeakable:

@@ -83,7 +83,7 @@ def test_a_window_may_be_given_by_its_times_and_labels(world: World) -> None:
         ({"until": "tomorrow"}, SilenceInvalid, "'until' must be a date and time"),
         ({"until": "2030-01-01T00:00"}, SilenceInvalid, "'until' needs a zone"),
         ({"seconds": 1e300}, SilenceInvalid, "'seconds' must be a number of seconds"),
-        ({"seconds": 60, "kind": "sillence"}, SilenceInvalid, "did you mean 'silence'?"),
+        ({"seconds": 60, "kind": "sillence"}, SilenceInvalid, "unknown kind 'sillence', did you mean 'silence'? (known:"),
         ({"seconds": "60"}, RecoveryError, "wrong arguments: 'seconds'"),
         ({"seconds": 60, "service": "web"}, RecoveryError, "wrong arguments"),
     ],

@@ -110,7 +110,7 @@ def _carry_out(platform: "Platform", service: str, strategy: str | None, by: str
         ) from None
     except StoreUnavailable as error:
         raise Refusal(
-            f"{error.message}; " + (f"recovery {begun.id[:8]}: {goes_on}" if begun else "nothing was done"), UNREACHABLE
+            f"{error.message.rstrip('.')}; " + (f"recovery {begun.id[:8]}: {goes_on}" if begun else "nothing was done"), UNREACHABLE
         ) from error
 
 

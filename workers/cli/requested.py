@@ -64,7 +64,7 @@ def _standing(found: Recovery, *, merged: bool) -> list[str]:
     """Return what stands in its way, and what a person can do about it; nothing for one that has just begun."""
     from workers.cli.render import moment
 
-    reason = without_echo(without_left_out(found.reason, found.plan))
+    reason = without_echo(without_left_out(found.reason, found.plan)).rstrip(".")
     if not found.state.is_open:
         return [f"It is {found.state}: {reason}."]
     if not found.held_by:

@@ -7,7 +7,7 @@ from celery import Task
 
 from recovery.engine.consent import Consent
 from recovery.engine.silencing import Silencing, Wish
-from recovery.errors import ApprovalRefused, SilenceInvalid, nearest
+from recovery.errors import ApprovalRefused, SilenceInvalid, listing, nearest
 from recovery.models import Answer, Approval, JsonObject, Silence, SilenceKind, utcnow
 from workers.celery import app
 from workers.dispatch import obey
@@ -88,7 +88,7 @@ def silence(  # noqa: D417 - Celery hands in the task itself
     """
     silencing = Silencing(platform().store, platform().fleet, utcnow)
     if kind not in ASKABLE:
-        raise SilenceInvalid(f"'kind' is one of {', '.join(ASKABLE)}{nearest(kind, ASKABLE)}")
+        raise SilenceInvalid(f"unknown kind '{kind[:40]}'{nearest(kind, ASKABLE)} (known: {listing(ASKABLE)})")
     if ASKABLE[kind] is SilenceKind.KILL_SWITCH:
         return _table(silencing.pause(by, reason))
     begins, named = _moment("since", since), tuple(services or ())
