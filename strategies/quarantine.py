@@ -12,8 +12,14 @@ from recovery.ports import AttemptContext, StepWork
 from strategies.collaborators import Collaborators
 from strategies.degradations import Limited, degradation_of, end_step, put_step
 
-BY = "quarantine"
-"""Who holds the breaker open, in its history."""
+GRACE = 60.0
+"""Seconds for which a breaker is held open beyond the TTL: time for verifying and for the tick that lets it go and says so. After that
+it is let go in Redis, also when no platform knows of the quarantine any more."""
+
+
+def by(service: str) -> str:
+    """Return who gives a breaker its orders for the quarantine of a service; what others have ordered is left alone."""
+    return f"quarantine of {service}"
 
 
 class QuarantineOptions(Limited):
@@ -34,7 +40,7 @@ class Quarantine:
     typical_seconds = 1.0
     options: type[BaseModel] = QuarantineOptions
     lapses = False
-    """A breaker is held open until somebody lets it go: a restore, or the tick that sees the time run out (`release`)."""
+    """Somebody should let the breaker go and say so: a restore, or the tick that sees the time run out (`release`)."""
 
     def __init__(self, collaborators: Collaborators) -> None:
         self._degradations = collaborators.degradations
@@ -63,10 +69,10 @@ class Quarantine:
         return self._options(service).ttl
 
     def release(self, service: ServiceDeclaration) -> None:
-        """Let the breaker go if it is still held; for a quarantine whose time has run out. Raises `StoreUnavailable`."""
+        """Let the breaker go if it is this quarantine that holds it; for one whose time has run out. Raises `StoreUnavailable`."""
         name = self._options(service).breaker
-        if name is not None and self._mode(name) is BreakerOrder.FORCED_OPEN:
-            self._breakers.operate(name, BreakerOrder.AUTO, BY, f"the quarantine of {service.name} is over")
+        if name is not None:
+            self._end(name, service.name)
 
     def _options(self, service: ServiceDeclaration) -> QuarantineOptions:
         return QuarantineOptions.model_validate(service.remedies.get(self.name, {}))
@@ -75,23 +81,32 @@ class Quarantine:
         view = self._breakers.view(name)
         return view.mode if view else BreakerOrder.AUTO
 
+    def _holder(self, name: str) -> str | None:
+        """Return who holds the breaker open, empty if the order is from before they bore a name; None: nobody does."""
+        view = self._breakers.view(name)
+        return view.mode_by if view and view.mode is BreakerOrder.FORCED_OPEN else None
+
+    def _end(self, name: str, service: str) -> None:
+        if self._holder(name) in {by(service), ""}:
+            self._breakers.operate(name, BreakerOrder.AUTO, by(service), f"the quarantine of {service} is over", give_way=True)
+
     def _hold_open(self, context: AttemptContext, name: str) -> StepWork:
-        service = context.service.name
+        service, ttl = context.service.name, self._options(context.service).ttl
 
         def prepare() -> JsonObject:
-            renewed = self._degradations.current(service, self.name) is not None
-            return {"breaker": name, "mode_before": self._mode(name), "renewed": renewed}
+            return {"breaker": name, "mode_before": self._mode(name)}
 
-        def run(intent: JsonObject) -> JsonObject:
-            before = str(intent["mode_before"])
-            if before != BreakerOrder.AUTO and not (before == BreakerOrder.FORCED_OPEN and intent["renewed"]):
-                raise StepFailed(f"an operator has set breaker '{name}' to {before}; `recovery breakers auto {name}` gives it free")
+        def run(_intent: JsonObject) -> JsonObject:
             context.guard()
-            view = self._breakers.operate(name, BreakerOrder.FORCED_OPEN, BY, f"{service} is in quarantine")
+            why = f"{service} is in quarantine"
+            view = self._breakers.operate(name, BreakerOrder.FORCED_OPEN, by(service), why, ttl + GRACE, give_way=True)
+            if view.mode_by != by(service):
+                who = view.mode_by or "an operator"
+                raise StepFailed(f"{who} has set breaker '{name}' to {view.mode}; `recovery breakers auto {name}` gives it free")
             return {"breaker": name, "state": view.state}
 
         def reconcile(intent: JsonObject) -> JsonObject | None:
-            held = self._mode(name) is BreakerOrder.FORCED_OPEN and intent["mode_before"] == BreakerOrder.AUTO
+            held = self._holder(name) == by(service) and intent["mode_before"] == BreakerOrder.AUTO
             return {"breaker": name, "state": BreakerState.FORCED_OPEN} if held else None
 
         def undo(_intent: JsonObject, result: JsonObject | None) -> StepWork | None:
@@ -100,14 +115,14 @@ class Quarantine:
         return StepWork("hold_open", run, prepare, reconcile, undo=undo)
 
     def _let_go(self, context: AttemptContext, name: str) -> StepWork:
-        def run(intent: JsonObject) -> JsonObject:
-            if intent["mode_before"] == BreakerOrder.FORCED_OPEN:  # an operator who chose another mode since has the last word
-                context.guard()
-                self._breakers.operate(name, BreakerOrder.AUTO, BY, f"the quarantine of {context.service.name} is over")
+        service = context.service.name
+
+        def run(_intent: JsonObject) -> JsonObject:
+            context.guard()
+            self._end(name, service)
             return {"breaker": name, "mode": self._mode(name)}
 
         def reconcile(_intent: JsonObject) -> JsonObject | None:
-            mode = self._mode(name)
-            return None if mode is BreakerOrder.FORCED_OPEN else {"breaker": name, "mode": mode}
+            return None if self._holder(name) in {by(service), ""} else {"breaker": name, "mode": self._mode(name)}
 
         return StepWork("let_go", run, lambda: {"breaker": name, "mode_before": self._mode(name)}, reconcile)

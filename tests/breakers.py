@@ -133,6 +133,7 @@ class PlainBreaker:
     options: BreakerOptions
     phase: str = "closed"
     mode: str = "auto"
+    mode_until: float | None = None
     epoch: int = 0
     ended: list[tuple[float, bool, bool]] = field(default_factory=list)
     """When, whether it failed, whether it was slow."""
@@ -152,6 +153,8 @@ class PlainBreaker:
     trips: int = 0
 
     def shown(self, now: float) -> str:
+        if self.mode_until is not None and now >= self.mode_until:
+            return "closed"
         if self.mode != "auto":
             return self.mode
         over = self.phase == "ramp" and now >= self.stage_until + (len(self.options.ramp) - self.stage) * self.options.ramp_stage
@@ -163,10 +166,12 @@ class PlainBreaker:
         return answer
 
     def _enter(self, now: float, chance: float) -> Entry | Refused:  # noqa: PLR0911 - one line for each case is the point
+        self._obey(now)
         if self.mode == "disabled":
             return Entry(now)
         if self.mode == "forced_open":
-            return Refused(self.options.reset_timeout)
+            wait = self.options.reset_timeout
+            return Refused(wait if self.mode_until is None else min(wait, self.mode_until - now))
         if self.mode == "metrics_only":
             return Entry(now, epoch=self.epoch)
         self._go_on(now)
@@ -187,6 +192,7 @@ class PlainBreaker:
         return Entry(now, probe=self.last_probe)
 
     def end(self, entry: Entry, now: float, result: str, chance: float) -> None:
+        self._obey(now)
         if result == "void":
             self.probes.pop(entry.probe or 0, None)
         elif entry.probe is not None or entry.epoch is not None:
@@ -201,14 +207,20 @@ class PlainBreaker:
             elif entry.epoch == self.epoch:
                 self._end_call(now, chance, failed=failed, slow=slow)
 
-    def order(self, order: str) -> None:
-        if order == "reset":
+    def order(self, order: str, now: float, until: float | None = None) -> None:
+        self._obey(now)
+        mode, self.mode_until = "auto" if order == "reset" else order, until
+        if order == "reset" or (order == "auto" and self.mode != "auto"):
             self._close()
-        elif order != self.mode:
-            if order == "auto":
-                self.phase, self.streak = "closed", 0
-            self.mode, self.warned = order, False
+        elif mode != self.mode:
             self._forget()
+        if mode != self.mode:
+            self.mode, self.warned = mode, False
+
+    def _obey(self, now: float) -> None:
+        if self.mode_until is not None and now >= self.mode_until:
+            self.mode_until = None
+            self.order("auto", now)
 
     def _end_probe(self, probe: int, now: float, chance: float, *, failed: bool) -> None:
         if self.probes.pop(probe, None) is None:

@@ -46,10 +46,12 @@ class RedisBreakers:
         with reaching_redis("count the probe"):
             return _view(self._circuits.probed(name, None, "ok" if ok else "failed", PROBE, "" if ok else "a probe failed")[0])
 
-    def operate(self, name: str, order: BreakerOrder, by: str, reason: str) -> BreakerView:
-        """Do what an operator says, for all processes at once."""
+    def operate(
+        self, name: str, order: BreakerOrder, by: str, reason: str, seconds: float | None = None, *, give_way: bool = False
+    ) -> BreakerView:
+        """Do what an operator or a strategy says, for all processes at once; `give_way`: not over a mode that somebody else has set."""
         with reaching_redis("take the order"):
-            return _view(self._circuits.operate(name, order.value, reason=reason, by=by))
+            return _view(self._circuits.operate(name, order.value, reason=reason, by=by, seconds=seconds, give_way=give_way))
 
     def repair(self, services: Collection[str], seconds: float) -> list[str]:
         """Mark the open breakers of these services for so long as under recovery, take the mark from all others; return who bears it."""
@@ -105,6 +107,10 @@ def _view(snapshot: Snapshot) -> BreakerView:
         state=BreakerState(snapshot.shown),
         service=snapshot.service or snapshot.name,
         mode=BreakerOrder(circuit.mode),
+        mode_since=moment_of(None if snapshot.mode_at is None else snapshot.mode_at / 1000),
+        mode_until=moment_of(circuit.ordered.until),
+        mode_by=circuit.ordered.by,
+        mode_reason=circuit.ordered.reason,
         calls=snapshot.calls,
         failures=snapshot.failures,
         slow=snapshot.slow,

@@ -21,6 +21,22 @@ PROBE = "probe"
 
 
 @dataclass(frozen=True, slots=True)
+class Ordered:
+    """The mode that somebody has set."""
+
+    mode: Mode = "auto"
+    """`auto`: nobody has set one, the machine decides."""
+    until: float | None = None
+    """When it ends by itself; None: it stands until somebody sets another."""
+    by: str = ""
+    """Who set it; empty only in what was stored before orders bore a name, and in a breaker of one process alone."""
+    reason: str = ""
+
+
+NOTHING_ORDERED = Ordered()
+
+
+@dataclass(frozen=True, slots=True)
 class Circuit:
     """A breaker at one moment. Times are seconds of the clock that the caller passes in."""
 
@@ -44,8 +60,12 @@ class Circuit:
     """How often it opened, ever."""
     reason: str = ""
     """Why it opened."""
-    mode: Mode = "auto"
-    """What an operator set; `auto`: the machine decides."""
+    ordered: Ordered = NOTHING_ORDERED
+
+    @property
+    def mode(self) -> Mode:
+        """Return the mode that somebody has set; `auto`: the machine decides."""
+        return self.ordered.mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +94,8 @@ def shown(circuit: Circuit, options: BreakerOptions, now: float) -> Shown:
 
 
 def at(circuit: Circuit, options: BreakerOptions, now: float) -> Circuit:
-    """Return the circuit after the stages of its ramp that are over by now."""
+    """Return the circuit after what time alone does: an order ends, and so do the stages of a ramp."""
+    circuit = obeyed(circuit, now)
     while circuit.state == "half_open" and circuit.stage_until is not None and now >= circuit.stage_until:
         if circuit.stage >= len(options.ramp):
             return closed(circuit)
@@ -92,11 +113,11 @@ def admit(circuit: Circuit, options: BreakerOptions, now: float, permit: str, dr
         permit: a name that no other call has.
         draw: chance, from 0 up to but not including 1; decides while the ramp lets a part of the calls through.
     """
+    circuit = at(circuit, options, now)
     mode = mode_of(circuit, options)
     if mode != "auto":
-        retry_after = options.reset_timeout if mode == "forced_open" else 0.0
+        retry_after = refuses_for(circuit, options, now) if mode == "forced_open" else 0.0
         return circuit, Admission(allowed=mode != "forced_open", retry_after=retry_after)
-    circuit = at(circuit, options, now)
     if circuit.state == "closed":
         return circuit, Admission(allowed=True)
     if circuit.state == "open":
@@ -112,6 +133,12 @@ def admit(circuit: Circuit, options: BreakerOptions, now: float, permit: str, dr
         soonest = min(until for _, until in under_way) - now
         return replace(circuit, permits=under_way), Admission(allowed=False, retry_after=soonest)
     return replace(circuit, permits=(*under_way, (permit, now + options.permit_timeout))), Admission(allowed=True, permit=permit)
+
+
+def refuses_for(circuit: Circuit, options: BreakerOptions, now: float) -> float:
+    """Return the seconds until it is worth asking a circuit again that is forced open: nobody knows when the order is taken back."""
+    until = circuit.ordered.until
+    return options.reset_timeout if until is None else min(options.reset_timeout, max(0.0, until - now))
 
 
 def opens_for(circuit: Circuit, now: float) -> float:
@@ -160,7 +187,7 @@ def opened(circuit: Circuit, options: BreakerOptions, now: float, draw: float, r
         streak=circuit.streak + 1,
         trips=circuit.trips + 1,
         reason=reason[:500],
-        mode=circuit.mode,
+        ordered=circuit.ordered,
     )
 
 
@@ -182,8 +209,8 @@ def half_opened(circuit: Circuit) -> Circuit:
 
 
 def closed(circuit: Circuit) -> Circuit:
-    """Return the circuit closed: what it went through is forgotten, except how often it opened and what an operator set."""
-    return Circuit(trips=circuit.trips, mode=circuit.mode)
+    """Return the circuit closed: what it went through is forgotten, except how often it opened and what somebody has ordered."""
+    return Circuit(trips=circuit.trips, ordered=circuit.ordered)
 
 
 def shifted(circuit: Circuit, seconds: float) -> Circuit:
@@ -199,6 +226,7 @@ def shifted(circuit: Circuit, seconds: float) -> Circuit:
         retry_at=moved(circuit.retry_at),
         repairing_until=moved(circuit.repairing_until),
         permits=tuple((holder, until + seconds) for holder, until in circuit.permits),
+        ordered=replace(circuit.ordered, until=moved(circuit.ordered.until)),
     )
 
 
@@ -212,6 +240,24 @@ def mended(circuit: Circuit) -> Circuit:
     return repairing(half_opened(circuit), None)
 
 
-def under(circuit: Circuit, mode: Mode) -> Circuit:
-    """Return the circuit in an operator's mode; back to `auto` it begins closed, because what it counted is old by then."""
-    return closed(replace(circuit, mode=mode)) if mode == "auto" and circuit.mode != "auto" else replace(circuit, mode=mode)
+def under(circuit: Circuit, ordered: Ordered) -> Circuit:
+    """Return the circuit under an order; back to `auto` it begins closed, because what it counted is old by then."""
+    if ordered.mode != "auto":
+        return replace(circuit, ordered=ordered)
+    return circuit if circuit.mode == "auto" else closed(replace(circuit, ordered=NOTHING_ORDERED))
+
+
+def obeyed(circuit: Circuit, now: float) -> Circuit:
+    """Return the circuit without an order whose time is over."""
+    until = circuit.ordered.until
+    return circuit if until is None or now < until else under(circuit, NOTHING_ORDERED)
+
+
+def makes_room(circuit: Circuit, mode: Mode, by: str) -> bool:
+    """Say whether `by`, who leaves the orders of others alone, may order `mode`: nobody else's is in force.
+
+    Before orders bore a name those who do so only forced open, so that may be theirs, and they may end it.
+    """
+    ordered = circuit.ordered
+    nameless = not ordered.by and ordered.mode == "forced_open"
+    return ordered.mode == "auto" or ordered.by == by or (nameless and mode == "auto")

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from recovery.breaker.circuit import at, closed, opens_for, shifted, under
+from recovery.breaker.circuit import NOTHING_ORDERED, Ordered, at, closed, obeyed, opens_for, shifted, under
 from recovery.breaker.fleet import Ended, FleetView, Order
 from recovery.breaker.turnstile import Turnstile
 
@@ -19,9 +19,10 @@ class InStep(Turnstile):
             if view.version < self._version:
                 return
             now = self.clock()
-            circuit = shifted(view.circuit, now - view.now)
+            self._pass_time(now)
+            circuit = obeyed(shifted(view.circuit, now - view.now), now)
             if circuit.state == "closed" and self._circuit.state != "closed" and (self._unanswered or self._merged):
-                circuit = replace(self._circuit, mode=circuit.mode)
+                circuit = replace(self._circuit, ordered=circuit.ordered)
             else:
                 self._version = view.version
                 self._opening = ""
@@ -67,6 +68,7 @@ class InStep(Turnstile):
     def went_alone(self) -> None:
         """Judge what was counted here: the fleet no longer does."""
         with self._lock:
+            self._pass_time(self.clock())
             if self._window is not None:
                 self._judge(self._window.counts(self.count_calls()), self.clock(), "")
         self._notices.send()
@@ -106,12 +108,14 @@ class InStep(Turnstile):
         """Do what a person wants: for the fleet if it can be asked, else in this process until the fleet is back."""
         asked = self._fleet is not None and self._fleet.order(self._breaker, order)
         with self._lock:
+            now = self.clock()
+            self._pass_time(now)
             circuit = self._circuit
             if not asked:
-                circuit = closed(circuit) if order == "reset" else under(circuit, order)
+                circuit = closed(under(circuit, NOTHING_ORDERED)) if order == "reset" else under(circuit, Ordered(order))
             if self._own is not None and self._fleet is not None:
                 self._fleet.vote(self._breaker, None)
             if order == "reset":
                 self._forget()
-            self._stand(circuit, None, self.clock())
+            self._stand(circuit, None, now)
         self._notices.send()

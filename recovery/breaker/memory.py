@@ -6,9 +6,25 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from recovery.breaker.board import moment_of
-from recovery.breaker.circuit import PROBE, Circuit, at, closed, half_opened, mended, opened, probed, repairing, shown, under
+from recovery.breaker.circuit import (
+    NOTHING_ORDERED,
+    PROBE,
+    Circuit,
+    Ordered,
+    at,
+    closed,
+    half_opened,
+    makes_room,
+    mended,
+    mode_of,
+    opened,
+    probed,
+    repairing,
+    shown,
+    under,
+)
 from recovery.breaker.judgement import Counts, verdict
-from recovery.breaker.options import BreakerOptions
+from recovery.breaker.options import BreakerOptions, Mode
 from recovery.models import BreakerOrder, BreakerState, BreakerView, utcnow
 from recovery.ports import Clock
 
@@ -18,6 +34,20 @@ class _Kept:
     circuit: Circuit = field(default_factory=Circuit)
     options: BreakerOptions = field(default_factory=BreakerOptions)
     counts: Counts = field(default_factory=Counts)
+    mode_at: float | None = None
+
+    def become(self, circuit: Circuit) -> None:
+        """Go on to the next state; what was counted ends with what it was counted in."""
+        if circuit.state == "closed" and (self.circuit.state != "closed" or self.circuit.mode != circuit.mode == "auto"):
+            self.counts = Counts()
+        self.circuit = circuit
+
+    def pass_time(self, now: float) -> None:
+        """Do what time alone does."""
+        until = self.circuit.ordered.until
+        if until is not None and now >= until:
+            self.mode_at = until
+        self.become(at(self.circuit, self.options, now))
 
 
 class MemoryBreakers:
@@ -40,22 +70,22 @@ class MemoryBreakers:
         """Count one call of a service; what callers do by themselves."""
         with self._lock:
             kept, now = self._kept.setdefault(name, _Kept(options=self._options)), self._now()
-            kept.circuit, before = at(kept.circuit, kept.options, now), kept.counts
-            if kept.circuit.state == "closed":
+            kept.pass_time(now)
+            before, mode = kept.counts, mode_of(kept.circuit, kept.options)
+            if kept.circuit.state == "closed" and mode in {"auto", "metrics_only"}:
                 kept.counts = Counts(before.calls + 1, before.failures + (not ok), before.slow, 0 if ok else before.in_a_row + 1)
                 why = verdict(kept.counts, kept.options)
-                if why:
+                if why and mode == "auto":
                     kept.circuit = opened(kept.circuit, kept.options, now, self._chance(), f"{why}, at last {reason}" if reason else why)
             return self._view(name, kept)
 
     def view(self, name: str) -> BreakerView | None:
         """Return one breaker as it stands, None if nobody ever used it."""
-        kept = self._kept.get(name)
-        return self._view(name, kept) if kept else None
+        return self._change(name, lambda circuit, _options, _now: circuit) if name in self._kept else None
 
     def views(self) -> list[BreakerView]:
         """Return every known breaker, by name."""
-        return [self._view(name, kept) for name, kept in sorted(self._kept.items())]
+        return [view for name in sorted(self._kept) if (view := self.view(name))]
 
     def half_open(self, name: str) -> BreakerView:
         """Let probes through now; a closed breaker stays closed."""
@@ -69,18 +99,24 @@ class MemoryBreakers:
             lambda circuit, options, now: probed(circuit, options, now, result, PROBE, self._chance(), reason),  # type: ignore[arg-type]
         )
 
-    def operate(self, name: str, order: BreakerOrder, by: str, reason: str) -> BreakerView:  # noqa: ARG002 - nobody reads a history here
-        """Do what an operator says."""
-        mode = BreakerOrder.AUTO if order is BreakerOrder.RESET else order
-
-        def obey(circuit: Circuit, _options: BreakerOptions, _now: float) -> Circuit:
-            changed = under(circuit, mode.value)  # type: ignore[arg-type]
-            return closed(changed) if order is BreakerOrder.RESET else changed
-
+    def operate(
+        self, name: str, order: BreakerOrder, by: str, reason: str, seconds: float | None = None, *, give_way: bool = False
+    ) -> BreakerView:
+        """Do what an operator or a strategy says; `give_way`: not over a mode that somebody else has set."""
         with self._lock:
-            kept = self._kept.setdefault(name, _Kept(options=self._options))
-            kept.counts = Counts() if order is BreakerOrder.RESET else kept.counts
-        return self._change(name, obey)
+            kept, now = self._kept.setdefault(name, _Kept(options=self._options)), self._now()
+            kept.pass_time(now)
+            mode: Mode = "auto" if order is BreakerOrder.RESET else order.value  # type: ignore[assignment]
+            if give_way and not makes_room(kept.circuit, mode, by):
+                return self._view(name, kept)
+            kept.mode_at = now
+            if order is BreakerOrder.RESET:
+                kept.become(closed(under(kept.circuit, NOTHING_ORDERED)))
+                kept.counts = Counts()
+            else:
+                until = None if seconds is None else now + seconds
+                kept.become(under(kept.circuit, Ordered(mode, until, by, reason)))
+            return self._view(name, kept)
 
     def repair(self, services: Collection[str], seconds: float) -> list[str]:
         """Mark the open breakers of these services for so long as under recovery, take the mark from all others; return who bears it."""
@@ -107,10 +143,8 @@ class MemoryBreakers:
     def _change(self, name: str, change: Callable[[Circuit, BreakerOptions, float], Circuit]) -> BreakerView:
         with self._lock:
             kept, now = self._kept.get(name, _Kept(options=self._options)), self._now()
-            before = kept.circuit
-            kept.circuit = change(at(before, kept.options, now), kept.options, now)
-            if before.state != "closed" and kept.circuit.state == "closed":
-                kept.counts = Counts()
+            kept.pass_time(now)
+            kept.become(change(kept.circuit, kept.options, now))
             return self._view(name, kept)
 
     def _now(self) -> float:
@@ -118,12 +152,16 @@ class MemoryBreakers:
 
     def _view(self, name: str, kept: _Kept) -> BreakerView:
         now = self._now()
-        circuit, counts, ramp = at(kept.circuit, kept.options, now), kept.counts, kept.options.ramp
+        circuit, counts, ramp = kept.circuit, kept.counts, kept.options.ramp
         return BreakerView(
             name=name,
             state=BreakerState(shown(circuit, kept.options, now)),
             service=kept.options.service or name,
             mode=BreakerOrder(circuit.mode),
+            mode_since=moment_of(kept.mode_at),
+            mode_until=moment_of(circuit.ordered.until),
+            mode_by=circuit.ordered.by,
+            mode_reason=circuit.ordered.reason,
             calls=counts.calls,
             failures=counts.failures,
             slow=counts.slow,

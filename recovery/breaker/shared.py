@@ -11,7 +11,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recovery.breaker.circuit import Admission, Circuit, Result, Shown
+from recovery.breaker.circuit import Admission, Circuit, Ordered, Result, Shown
 from recovery.breaker.fleet import Ended, FleetView, Order
 from recovery.breaker.options import BreakerOptions
 from recovery.breaker.spoiled import is_about_one_key
@@ -56,7 +56,7 @@ class Snapshot:
     votes: int
     """Processes that have it open for themselves, with a quorum of more than one."""
     mode_at: int | None
-    """Milliseconds when an operator last set the mode."""
+    """Milliseconds when the mode was last set, or its time was over."""
 
     @property
     def circuit(self) -> Circuit:
@@ -78,7 +78,7 @@ def snapshot_of(text: bytes | str) -> Snapshot:
         streak=told["streak"],
         trips=told["trips"],
         reason=told["reason"],
-        mode=told["mode"],
+        ordered=Ordered(told["mode"], _seconds(told, "mode_until"), told.get("mode_by", ""), told.get("mode_reason", "")),
     )
     return Snapshot(
         name=told["name"],
@@ -195,6 +195,9 @@ class SharedCircuits:
             known.reason,
             known.mode,
             heard.mode_at if heard and heard.mode_at else "",
+            "" if known.ordered.until is None else round(known.ordered.until * 1000),
+            known.ordered.by,
+            known.ordered.reason,
             *_batches([calls] if calls and calls.result != "void" else []),
         )
         return snapshot, bool(opened)
@@ -203,9 +206,30 @@ class SharedCircuits:
         """Let probes through now; any but an open breaker stays as it is."""
         return self._run("half_open", name, None, _sentence(reason))[0]
 
-    def operate(self, name: str, order: Order, *, options: BreakerOptions | None = None, reason: str = "", by: str = "") -> Snapshot:
-        """Do what an operator says, for the whole fleet."""
-        return self._run("operate", name, options, order, _sentence(reason), by=_sentence(by))[0]
+    def operate(
+        self,
+        name: str,
+        order: Order,
+        *,
+        options: BreakerOptions | None = None,
+        reason: str = "",
+        by: str = "",
+        seconds: float | None = None,
+        give_way: bool = False,
+    ) -> Snapshot:
+        """Do what somebody says, for the whole fleet.
+
+        Args:
+            name: of the breaker.
+            order: a mode, or `reset`.
+            options: of the breaker; None: those stored before.
+            reason: in a sentence.
+            by: who says so; default: who makes the changes here.
+            seconds: after which the mode ends by itself, above 0; None: it stands until another order.
+            give_way: do nothing while a mode is in force that somebody else has set.
+        """
+        lasts = "" if seconds is None else max(1, round(seconds * 1000))
+        return self._run("operate", name, options, order, _sentence(reason), lasts, int(give_way), by=_sentence(by))[0]
 
     def repair(self, name: str, seconds: float) -> Snapshot:
         """Mark for so long that a recovery is at work; 0 takes the mark away."""

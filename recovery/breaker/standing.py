@@ -8,7 +8,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, cast
 
 from recovery.breaker.changes import Change, Notices
-from recovery.breaker.circuit import Circuit, Shown, at, mode_of, opened, opens_for, shown
+from recovery.breaker.circuit import Circuit, Shown, at, mode_of, obeyed, opened, opens_for, shown
 from recovery.breaker.fleet import Ended, Fleet
 from recovery.breaker.judgement import Counts, verdict
 from recovery.breaker.options import BreakerOptions
@@ -150,6 +150,10 @@ class Standing:
             if self._fleet is not None and circuit.state != before.state:
                 self._fleet.vote(self._breaker, None if closes else circuit.reason)
 
+    def _pass_time(self, now: float) -> None:
+        """End an order whose time is over; calls that were let in under it count no more."""
+        self._move(obeyed(self._standing, now), now)
+
     def _stand(self, circuit: Circuit, own: Circuit | None, now: float) -> None:
         """Take this state, and have at hand what follows from it for the next call."""
         before, mode_before = self._shown, mode_of(self._circuit, self.options)
@@ -163,12 +167,12 @@ class Standing:
         if counting and self._window is None:
             self._told = self.count_calls()
             self._window = Window(self.options, self._told, now)
-        self.passing = self._window if letting else None
-        self._why = standing.reason
+        self.passing = self._window if letting and standing.ordered.until is None else None  # else somebody must look whether it is over
+        self._why = standing.ordered.reason or standing.reason
         self._warned &= mode == "metrics_only"
         self._refuse_until = -inf
         if mode == "forced_open":
-            self._refuse_until = inf
+            self._refuse_until = inf if standing.ordered.until is None else standing.ordered.until
         elif mode == "auto" and standing.state == "open":
             self._refuse_until = now + opens_for(standing, now)
         if before != self._shown:

@@ -51,7 +51,8 @@ class Turnstile(Standing):
         now = self.clock()
         if now < self._refuse_until:
             next(self._rejections)
-            retry_after = self.options.reset_timeout if self._refuse_until == inf else self._refuse_until - now
+            remaining = self._refuse_until - now
+            retry_after = min(self.options.reset_timeout, remaining) if self._shown == "forced_open" else remaining
             raise CircuitOpen(self.name, self._shown, retry_after, self._why)
         permit = os.urandom(16).hex()
         if self._fleet is not None and self._must_ask(now):
@@ -160,15 +161,16 @@ class Turnstile(Standing):
         with self._lock:
             self._failures += failed
             self._slow += slow
-            if window is not self._window:  # let in before the circuit opened: tells nothing new
+            self._pass_time(now)
+            if window is self._window:
+                number = number or next(self.numbers)
+                in_run = window.in_run
+                counts = window.add(number, now, failed=failed, slow=slow)
+                if failed or slow or in_run:
+                    self._tell_count(number, failed=failed, slow=slow, reason=reason)
+                self._judge(counts, now, reason)
+            else:  # let in before the circuit opened, or under an order that is over: tells nothing new
                 self._beside += not number
-                return
-            number = number or next(self.numbers)
-            in_run = window.in_run
-            counts = window.add(number, now, failed=failed, slow=slow)
-            if failed or slow or in_run:
-                self._tell_count(number, failed=failed, slow=slow, reason=reason)
-            self._judge(counts, now, reason)
         self._notices.send()
 
     def _end_probe(self, permit: Permit, now: float, result: Result, *, slow: bool, reason: str) -> None:

@@ -71,8 +71,19 @@ class Breakers(Protocol):
         """Count one probe: enough successes in half-open close it or begin its ramp, a failure opens it again; else nothing changes."""
         ...
 
-    def operate(self, name: str, order: BreakerOrder, by: str, reason: str) -> BreakerView:
-        """Do what an operator says, for all processes at once."""
+    def operate(
+        self, name: str, order: BreakerOrder, by: str, reason: str, seconds: float | None = None, *, give_way: bool = False
+    ) -> BreakerView:
+        """Do what an operator or a strategy says, for all processes at once.
+
+        Args:
+            name: of the breaker.
+            order: a mode, or to close now.
+            by: who says so.
+            reason: in a sentence.
+            seconds: after which the mode is `auto` again, above 0; None: it stands until another order.
+            give_way: do nothing while a mode is in force that somebody else has set.
+        """
         ...
 
     def repair(self, services: Collection[str], seconds: float) -> list[str]:

@@ -7,17 +7,20 @@ from math import floor
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from redis import Redis
 
 from recovery.breaker.circuit import (
+    NOTHING_ORDERED,
     PROBE,
     Circuit,
+    Ordered,
     Result,
     admit,
     at,
     closed,
     half_opened,
+    makes_room,
     mended,
     mode_of,
     opened,
@@ -29,7 +32,7 @@ from recovery.breaker.circuit import (
 from recovery.breaker.fleet import Ended, Order
 from recovery.breaker.judgement import Counts, verdict
 from recovery.breaker.options import BreakerOptions
-from recovery.breaker.shared import SharedCircuits, Snapshot
+from recovery.breaker.shared import SharedCircuits, Snapshot, key_of
 
 _names = count()
 
@@ -75,7 +78,7 @@ class Oracle:
         self.calls, self.in_a_row = [], 0
 
     def become(self, circuit: Circuit) -> None:
-        ended = circuit.state == "closed" and self.circuit.state != "closed"
+        ended = circuit.state == "closed" and (self.circuit.state != "closed" or self.circuit.mode != circuit.mode == "auto")
         if ended or (circuit.stage == 1 and self.circuit.stage == 0):
             self.forget()
         self.circuit = circuit
@@ -190,14 +193,31 @@ class Twins(RuleBasedStateMachine):
         assert said_open == was_open
         self.agree(snapshot)
 
-    @rule(step=STEPS, order=st.sampled_from(["reset", "auto", "metrics_only", "disabled", "forced_open"]))
-    def operate(self, step: float, order: Order) -> None:
+    @rule(
+        step=STEPS,
+        order=st.sampled_from(["reset", "auto", "metrics_only", "disabled", "forced_open"]),
+        seconds=st.sampled_from([None, None, 0.5, 4.0, 30.0]),
+        by=st.sampled_from(["ann", "bob"]),
+        give_way=st.booleans(),
+    )
+    def operate(self, step: float, order: Order, seconds: float | None, by: str, give_way: bool) -> None:
         self.advance(step)
         circuit = self.oracle.circuit
-        if order == "reset" or (order == "auto" and circuit.mode != "auto"):
-            self.oracle.forget()
-        self.oracle.become(closed(under(circuit, "auto")) if order == "reset" else under(circuit, order))
-        self.agree(self.shared.operate(self.name, order))
+        if not give_way or makes_room(circuit, "auto" if order == "reset" else order, by):
+            if order == "reset":
+                self.oracle.forget()
+                self.oracle.become(closed(under(circuit, NOTHING_ORDERED)))
+            else:
+                until = None if seconds is None else self.now + seconds
+                self.oracle.become(under(circuit, Ordered(order, until, by, "because")))
+        self.agree(self.shared.operate(self.name, order, reason="because", by=by, seconds=seconds, give_way=give_way))
+
+    @precondition(lambda self: self.oracle.circuit.mode != "auto")
+    @rule()
+    def forget_what_older_data_lacks(self) -> None:
+        self.redis.hdel(key_of(self.name), "mode_until", "mode_by", "mode_reason")
+        circuit = self.oracle.circuit
+        self.oracle.circuit = replace(circuit, ordered=Ordered(circuit.mode))
 
     def advance(self, step: float, draw: float = 0.0) -> None:
         self.now, self.draw = self.now + step, draw
@@ -211,6 +231,7 @@ class Twins(RuleBasedStateMachine):
         for field_ in ("stage_until", "opened_at", "retry_at"):
             assert getattr(found, field_) == pytest.approx(getattr(ours, field_), abs=0.002), field_
         until = ours.repairing_until
+        assert found.ordered == ours.ordered
         assert found.repairing_until == (until if until and until > self.now else None)
         assert theirs.view.in_a_row == counts.in_a_row
         if trimmed or self.options.window_seconds is None:  # a window of seconds moves when it is counted or looked at

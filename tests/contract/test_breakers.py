@@ -170,6 +170,57 @@ def test_an_operators_mode_goes_before_the_state_until_it_is_taken_back(breakers
     assert (view.state, view.mode, view.trips) == (BreakerState.CLOSED, BreakerOrder.AUTO, 1)
 
 
+@pytest.mark.parametrize("order", [BreakerOrder.METRICS_ONLY, BreakerOrder.DISABLED, BreakerOrder.FORCED_OPEN])
+def test_an_order_says_who_gave_it_why_and_until_when_and_ends_by_itself(breakers: Board, order: BreakerOrder) -> None:
+    open_one(breakers)
+
+    view = breakers.operate("gateway", order, "ann", "a leak", 0.2)
+
+    assert (view.mode, view.mode_by, view.mode_reason) == (order, "ann", "a leak")
+    assert view.mode_since is not None
+    assert view.mode_until == view.mode_since + timedelta(seconds=0.2)
+    eventually(lambda: still(breakers.view("gateway")).mode is BreakerOrder.AUTO)
+    after = still(breakers.view("gateway"))
+    assert (after.state, after.in_a_row, after.calls, after.trips) == (BreakerState.CLOSED, 0, 0, 1)
+    assert (after.mode_since, after.mode_until, after.mode_by, after.mode_reason) == (view.mode_until, None, "", "")
+
+
+def test_an_order_that_is_given_again_lasts_from_then_on(breakers: Board) -> None:
+    breakers.operate("gateway", BreakerOrder.FORCED_OPEN, "quarantine of web", "", 30, give_way=True)
+
+    view = breakers.operate("gateway", BreakerOrder.FORCED_OPEN, "quarantine of web", "", 600, give_way=True)
+
+    assert view.mode_since is not None
+    assert view.mode_until == view.mode_since + timedelta(seconds=600)
+    assert breakers.operate("gateway", BreakerOrder.FORCED_OPEN, "ann", "").mode_until is None
+
+
+@pytest.mark.parametrize("theirs", [BreakerOrder.METRICS_ONLY, BreakerOrder.DISABLED, BreakerOrder.FORCED_OPEN])
+@pytest.mark.parametrize("mine", [BreakerOrder.AUTO, BreakerOrder.RESET, BreakerOrder.FORCED_OPEN])
+def test_who_gives_way_leaves_the_orders_of_others_alone(breakers: Board, theirs: BreakerOrder, mine: BreakerOrder) -> None:
+    breakers.operate("gateway", BreakerOrder.FORCED_OPEN, "me", "", 30)
+    before = still(breakers.operate("gateway", theirs, "ann", "mine now"))
+
+    after = still(breakers.operate("gateway", mine, "me", "it is over", 30, give_way=True))
+
+    assert after == before
+
+
+def test_who_gives_way_may_take_back_their_own_order(breakers: Board) -> None:
+    breakers.operate("gateway", BreakerOrder.FORCED_OPEN, "me", "", 30, give_way=True)
+
+    assert breakers.operate("gateway", BreakerOrder.AUTO, "me", "it is over", give_way=True).mode is BreakerOrder.AUTO
+
+
+@pytest.mark.parametrize("order", [BreakerOrder.DISABLED, BreakerOrder.FORCED_OPEN])
+def test_nothing_is_counted_while_no_call_is_judged(breakers: Board, order: BreakerOrder) -> None:
+    breakers.operate("gateway", order, "ann", "")
+
+    view = open_one(breakers)
+
+    assert (view.calls, view.trips) == (0, 0)
+
+
 def test_a_reset_closes_at_once_and_forgets_what_was_counted(breakers: Board) -> None:
     open_one(breakers)
 

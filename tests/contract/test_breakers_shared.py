@@ -292,6 +292,36 @@ def test_an_older_copy_that_was_promoted_learns_what_it_missed(redis_client: Red
     assert snapshot.view.version > heard.view.version
 
 
+def test_an_order_that_ends_by_itself_outlives_the_loss_of_redis_with_its_end_and_its_author(
+    redis_client: Redis, shared: SharedCircuits, clock: Clock
+) -> None:
+    heard = shared.operate("gateway", "forced_open", options=NEVER, reason="a leak", by="ann", seconds=60)
+    redis_client.flushdb()
+
+    assert shared.merge("gateway", NEVER, heard, 0, None)[0].circuit.ordered == heard.circuit.ordered
+    clock.now += 60
+    view = shared.view("gateway")
+    assert view is not None
+    assert (view.shown, view.mode_at) == ("closed", round(clock.now * 1000))
+    assert shared.merge("gateway", NEVER, heard, 0, None)[0].shown == "closed", "what is over is not restored"
+
+    redis_client.flushdb()
+    assert shared.merge("gateway", NEVER, heard, 0, None)[0].shown == "closed"
+
+
+def test_the_end_of_an_order_is_told_with_its_moment_once_somebody_looks(redis_client: Redis, shared: SharedCircuits, clock: Clock) -> None:
+    heard = shared.operate("gateway", "forced_open", options=NEVER, reason="a leak", by="ann", seconds=60)
+    clock.now += 100
+
+    view = shared.view("gateway")
+
+    assert view is not None
+    assert view.view.version > heard.view.version, "whoever looks for news finds it"
+    told = history(redis_client)[-1]
+    assert (told["from"], told["to"], told["at"]) == ("forced_open", "closed", "1000060000")
+    assert told["reason"] == "the time of the order was over"
+
+
 def test_an_operators_mode_outlives_the_loss_of_redis_and_the_newest_one_holds(
     redis_client: Redis, shared: SharedCircuits, clock: Clock
 ) -> None:

@@ -85,7 +85,7 @@ class Cases:
         return self._case(declare(remedies={"quarantine": {"breaker": "shop"}}), "quarantine")
 
     def end_quarantine(self) -> Case:
-        self._bench.breakers.operate("shop", BreakerOrder.FORCED_OPEN, "quarantine", "")
+        self._bench.breakers.operate("shop", BreakerOrder.FORCED_OPEN, "quarantine of shop", "")
         self._bench.degradations.put(degradation("shop", 1, layer="quarantine"))
         return self._case(declare(remedies={"quarantine": {"breaker": "shop"}}), "quarantine", Action.REVERT)
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from recovery.store.migrate import migrate
 from recovery.store.sql import SqlStore
 from workers.circuits import CircuitHistory
 from workers.cli import recovery as command_line
+from workers.cli.render import moment
 
 OPTIONS = BreakerOptions(failure_threshold=2, service="payments", jitter=0.0)
 Run = Callable[..., Result]
@@ -63,10 +65,71 @@ def test_the_list_tells_state_counts_and_when_to_try_again(run: Run, redis_clien
     assert lines[0].split()[:3] == ["name", "state", "service"]
     assert lines[1].split()[:5] == ["gateway", "open", "payments", "2", "2"]
     assert "2 failures in a row, at last refused" in lines[1]
+    assert "  probe in " in lines[1]
     assert lines[2].split()[:3] == ["web", "closed", "web"]
     assert [(each["name"], each["state"], each["trips"]) for each in told] == [("gateway", "open", 1), ("web", "closed", 0)]
     assert 0 < told[0]["retry_in"] <= 60
     assert told[1]["retry_in"] is None
+
+
+def test_an_open_breaker_that_nobody_calls_says_that_the_next_call_probes(run: Run, redis_client: Redis) -> None:
+    long_ago = SharedCircuits(redis_client, "host:1", clock=lambda: 1_000_000.0)
+    long_ago.tell("gateway", OPTIONS, [Ended("failed", 2, reason="refused")])
+
+    assert "next call probes" in output(run()).splitlines()[1]
+    assert "next            next call probes" in output(run("show", "gateway"))
+    assert json.loads(output(run("--json")))[0]["retry_in"] == 0
+    RedisBreakers(redis_client).repair(["payments"], 30)
+    assert "the recovery probes" in output(run()).splitlines()[1]
+    RedisBreakers(redis_client).half_open("gateway")
+    assert "probes decide" in output(run()).splitlines()[1]
+
+
+def test_an_order_is_shown_with_who_gave_it_why_and_until_when(run: Run, store: SqlStore, redis_client: Redis) -> None:
+    trip(redis_client)
+    said = output(run("force-open", "gateway", "--for", "12h", "--by", "ann", "--reason", "a leak"))
+    view = RedisBreakers(redis_client).view("gateway")
+    assert view is not None
+    assert view.mode_since is not None
+    assert view.mode_until == view.mode_since + timedelta(hours=12)
+
+    until = moment(view.mode_until)
+    assert said == f"Breaker gateway: refuses all until {until}. It was open.\n"
+    line, text = output(run()).splitlines()[1], output(run("show", "gateway"))
+    assert "forced-open" in line
+    assert line.split("  ")[-3:] == [f"until {until}", "ann", "a leak"]
+    for label, value in (("ordered by", "ann"), ("ordered at", moment(view.mode_since)), ("until", until), ("why", "a leak")):
+        assert f"{label:<16}{value}" in text.splitlines()
+    assert "2 failures in a row" in text, "why it had opened before is told as well"
+    told = json.loads(output(run("--json")))[0]
+    assert (told["mode"], told["mode_by"], told["mode_reason"]) == ("forced_open", "ann", "a leak")
+    assert datetime.fromisoformat(told["mode_until"]) == view.mode_until
+    with store.engine.connect() as connection:
+        detail = connection.exec_driver_sql("SELECT detail FROM audit WHERE action = 'breaker_order'").scalar_one()
+    assert json.loads(detail)["until"] == view.mode_until.isoformat()
+
+    said = output(run("disable", "gateway", "--by", "bob", "--reason", "mine"))
+    assert said == "Breaker gateway: lets all pass. It was forced-open by ann.\n"
+    assert "until `auto`  bob  mine" in output(run())
+    assert "until           `recovery breakers auto gateway`" in output(run("show", "gateway"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("force-open", "gateway", "--for", "soon"), "'soon' is not a length of time"),
+        (("metrics-only", "gateway", "--for", "0s"), "must be above 0"),
+        (("disable", "gateway", "--for", "5000d"), "must be at most 366d"),
+        (("auto", "gateway", "--for", "5m"), "No such option"),
+    ],
+)
+def test_an_order_without_a_length_that_makes_sense_is_refused(
+    run: Run, redis_client: Redis, arguments: tuple[str, ...], said: str
+) -> None:
+    trip(redis_client)
+
+    assert said in output(run(*arguments), 2)
+    assert RedisBreakers(redis_client).views()[0].state is BreakerState.OPEN
 
 
 def test_show_tells_what_it_went_through(run: Run, store: SqlStore, redis_client: Redis) -> None:

@@ -168,7 +168,7 @@ def test_force_recover_drops_every_layer_ends_its_mitigations_and_overrules_its_
     for layer in ("recovery", "quarantine", "rule:weak-shop"):
         board.put(degradation("shop", 7, layer=layer, ramp=(10,)))
     board.put(degradation("search", 7))
-    breakers.operate("shop", BreakerOrder.FORCED_OPEN, "quarantine", "")
+    breakers.operate("shop", BreakerOrder.FORCED_OPEN, "quarantine of shop", "")
     for strategy in ("degrade", "quarantine", "restart"):
         leave(store, strategy)
     store.move_rule(None, RuleStanding("weak-shop", "shop", in_force=True, until=utcnow() + timedelta(hours=1)))

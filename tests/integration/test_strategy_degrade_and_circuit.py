@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from recovery.breaker import BreakerOptions, RedisBreakers
 from recovery.breaker.fleet import Ended
-from recovery.breaker.shared import SharedCircuits
+from recovery.breaker.shared import SharedCircuits, key_of
 from recovery.config.fleet import ServiceDeclaration
 from recovery.degrade import RedisDegradations
 from recovery.errors import StepFailed
@@ -172,28 +172,44 @@ def test_a_quarantine_can_be_renewed(bench: Bench) -> None:
 
     (found,) = bench.degradations.all()
     assert found.until > utcnow() + timedelta(seconds=300)
-    assert mode(bench) is BreakerOrder.FORCED_OPEN
+    view = bench.breakers.view("search")
+    assert view is not None
+    assert (view.mode, view.mode_by) == (BreakerOrder.FORCED_OPEN, "quarantine of search")
+    assert view.mode_until is not None
+    assert found.until < view.mode_until < found.until + timedelta(seconds=120), "its own end is there for when nobody lets it go"
 
 
 @pytest.mark.parametrize("order", [BreakerOrder.FORCED_OPEN, BreakerOrder.DISABLED])
 def test_a_breaker_that_an_operator_steers_is_not_taken_over(bench: Bench, order: BreakerOrder) -> None:
     bench.breakers.operate("search", order, "ann", "mine")
 
-    with pytest.raises(StepFailed, match=f"an operator has set breaker 'search' to {order}; `recovery breakers auto search` gives it free"):
+    with pytest.raises(StepFailed, match=f"ann has set breaker 'search' to {order}; `recovery breakers auto search` gives it free"):
         bench.steps(quarantined(), "quarantine", fence=1).run()
 
     assert bench.degradations.all() == []
     assert mode(bench) is order
 
 
-def test_an_operator_who_chose_another_mode_meanwhile_has_the_last_word(bench: Bench) -> None:
+@pytest.mark.parametrize("order", [BreakerOrder.FORCED_OPEN, BreakerOrder.DISABLED])
+def test_an_operator_who_ordered_anything_meanwhile_has_the_last_word(bench: Bench, order: BreakerOrder) -> None:
     bench.steps(quarantined(), "quarantine", fence=1).run()
-    bench.breakers.operate("search", BreakerOrder.DISABLED, "ann", "let them in")
+    bench.breakers.operate("search", order, "ann", "mine now")
+
+    with pytest.raises(StepFailed, match="ann has set"):
+        bench.steps(quarantined(), "quarantine", fence=2).run()
+    bench.steps(quarantined(), "quarantine", Action.REVERT, fence=3).run()
+
+    assert mode(bench) is order
+    assert bench.degradations.all() == []
+
+
+def test_a_breaker_that_was_held_open_before_orders_bore_a_name_is_let_go(bench: Bench, redis_client: redis.Redis) -> None:
+    bench.steps(quarantined(), "quarantine", fence=1).run()
+    redis_client.hdel(key_of("search"), "mode_until", "mode_by", "mode_reason")
 
     bench.steps(quarantined(), "quarantine", Action.REVERT, fence=2).run()
 
-    assert mode(bench) is BreakerOrder.DISABLED
-    assert bench.degradations.all() == []
+    assert mode(bench) is BreakerOrder.AUTO
 
 
 def test_a_quarantine_that_could_not_isolate_holds_no_breaker(bench: Bench) -> None:

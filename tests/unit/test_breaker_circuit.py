@@ -5,13 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recovery.breaker.circuit import (
+    NOTHING_ORDERED,
     PROBE,
     Circuit,
+    Ordered,
     Result,
     admit,
     at,
     closed,
     half_opened,
+    makes_room,
     open_time,
     opened,
     opens_for,
@@ -22,7 +25,7 @@ from recovery.breaker.circuit import (
     under,
 )
 from recovery.breaker.judgement import Counts, verdict
-from recovery.breaker.options import BreakerOptions
+from recovery.breaker.options import BreakerOptions, Mode
 
 OPTIONS = BreakerOptions(success_threshold=2, reset_timeout=10.0, half_open_requests=2, permit_timeout=5.0, jitter=0)
 RAMP = BreakerOptions(success_threshold=1, reset_timeout=10.0, ramp=(10, 50), ramp_stage=5, jitter=0)
@@ -105,19 +108,46 @@ def test_a_mode_goes_before_the_state_and_auto_begins_closed() -> None:
     circuit = opened(Circuit(), OPTIONS, 0.0, 0.5, "boom")
 
     for mode, passes in (("metrics_only", True), ("disabled", True), ("forced_open", False)):
-        told = under(circuit, mode)  # type: ignore[arg-type]
+        told = under(circuit, Ordered(mode))  # type: ignore[arg-type]
         assert shown(told, OPTIONS, 0.0) == mode
         assert admit(told, OPTIONS, 0.0, "p", 0.5)[1].allowed is passes
-        assert under(told, "auto") == Circuit(trips=1)
-    assert under(circuit, "auto") == circuit
+        assert under(told, NOTHING_ORDERED) == Circuit(trips=1)
+    assert under(circuit, NOTHING_ORDERED) == circuit
+
+
+def test_an_order_with_an_end_ends_by_itself_and_it_begins_closed() -> None:
+    circuit = under(opened(Circuit(), OPTIONS, 0.0, 0.5, "boom"), Ordered("forced_open", 7.0, "ann", "a leak"))
+
+    assert shown(at(circuit, OPTIONS, 6.9), OPTIONS, 6.9) == "forced_open"
+    assert admit(circuit, OPTIONS, 4.0, "p", 0.5)[1].retry_after == 3.0, "not longer than the order lasts"
+    assert at(circuit, OPTIONS, 7.0) == Circuit(trips=1)
+    assert admit(circuit, OPTIONS, 7.0, "p", 0.5)[1].allowed
+
+
+@pytest.mark.parametrize(
+    ("ordered", "mode", "makes"),
+    [
+        (NOTHING_ORDERED, "forced_open", True),
+        (Ordered("forced_open", by="me"), "auto", True),
+        (Ordered("forced_open", 5.0, by="me"), "forced_open", True),
+        (Ordered("forced_open", by="ann"), "auto", False),
+        (Ordered("disabled", by="ann"), "forced_open", False),
+        (Ordered("forced_open"), "auto", True),
+        (Ordered("forced_open"), "forced_open", False),
+        (Ordered("disabled"), "auto", False),
+    ],
+)
+def test_who_leaves_the_orders_of_others_alone_changes_only_their_own(ordered: Ordered, mode: Mode, makes: bool) -> None:
+    assert makes_room(Circuit(ordered=ordered), mode, "me") is makes
 
 
 def test_another_clock_moves_every_time_alike() -> None:
-    circuit = Circuit(stage_until=1, opened_at=2, retry_at=3, repairing_until=4, permits=(("a", 5),))
+    circuit = Circuit(stage_until=1, opened_at=2, retry_at=3, repairing_until=4, permits=(("a", 5),), ordered=Ordered("disabled", 6))
 
     moved = shifted(circuit, 10)
 
     assert (moved.stage_until, moved.opened_at, moved.retry_at, moved.repairing_until, moved.permits) == (11, 12, 13, 14, (("a", 15),))
+    assert moved.ordered == Ordered("disabled", 16)
     assert shifted(Circuit(), 10) == Circuit()
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from recovery.breaker import Breaker, BreakerOptions
-from recovery.breaker.circuit import Admission, Circuit
+from recovery.breaker.circuit import Admission, Circuit, Ordered
 from recovery.breaker.fleet import Ended
 from recovery.errors import CircuitOpen
 from tests.breakers import FLEET_TIME, HALF_OPEN, OPTIONS, Chance, Clock, RecordingFleet, fail, look, open_for, succeed, view
@@ -77,12 +77,46 @@ def test_stages_of_a_ramp_are_decided_here(fleet: RecordingFleet, clock: Clock) 
 def test_a_mode_set_elsewhere_holds_here(fleet: RecordingFleet) -> None:
     breaker = Breaker("gateway", OPTIONS, fleet)
 
-    breaker.apply(view(1, Circuit(mode="forced_open")))
+    breaker.apply(view(1, Circuit(ordered=Ordered("forced_open"))))
     with pytest.raises(CircuitOpen):
         breaker.call(lambda: None)
     breaker.apply(view(2, Circuit()))
 
     succeed(breaker)
+
+
+def test_a_mode_set_elsewhere_ends_here_by_itself_and_says_why(fleet: RecordingFleet, clock: Clock) -> None:
+    told: list[tuple[str, str]] = []
+    breaker = Breaker("gateway", OPTIONS, fleet, clock)
+    breaker.on_change(lambda change: told.append((change.before, change.after)))
+    breaker.apply(view(1, Circuit(ordered=Ordered("forced_open", FLEET_TIME + 4, "ann", "a leak"))))
+
+    with pytest.raises(CircuitOpen, match="a leak") as refused:
+        breaker.call(lambda: None)
+    assert refused.value.retry_after == 4
+    clock.now += 4
+
+    assert look(breaker) == "closed"
+    succeed(breaker)
+    assert told == [("closed", "forced_open"), ("forced_open", "closed")]
+    assert fleet.asked == 0, "nobody needs to be reached for it"
+
+
+def test_a_failure_that_outlives_the_order_it_was_let_in_under_counts_no_more(fleet: RecordingFleet, clock: Clock) -> None:
+    breaker = Breaker("gateway", OPTIONS, fleet, clock)
+    breaker.apply(view(1, Circuit(ordered=Ordered("metrics_only", FLEET_TIME + 4))))
+    fail(breaker, 1)
+
+    def fail_late() -> None:
+        clock.now += 5
+        raise ValueError("boom")
+
+    with pytest.raises(ValueError, match="boom"):
+        breaker.call(fail_late)
+    fail(breaker, 1)
+    assert look(breaker) == "closed"
+    fail(breaker, 1)
+    assert look(breaker) == "open"
 
 
 def test_an_older_word_of_the_fleet_changes_nothing(fleet: RecordingFleet) -> None:
@@ -111,7 +145,7 @@ def test_an_operators_mode_gets_through_to_a_process_that_is_still_telling(fleet
     breaker = Breaker("gateway", OPTIONS, fleet)
     fail(breaker, 2)
 
-    breaker.apply(view(1, Circuit(mode="disabled")))
+    breaker.apply(view(1, Circuit(ordered=Ordered("disabled"))))
 
     assert look(breaker) == "disabled"
 

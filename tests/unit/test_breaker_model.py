@@ -10,6 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from recovery.breaker import Breaker, BreakerOptions
 from recovery.breaker.changes import Change
+from recovery.breaker.circuit import Ordered, under
+from recovery.breaker.fleet import FleetView
 from recovery.errors import CircuitOpen
 from tests.breakers import Chance, Clock, Entry, PlainBreaker, Refused
 
@@ -72,6 +74,7 @@ class Twins(RuleBasedStateMachine):
         self.breaker = Breaker("gateway", options, clock=self.clock, draw=self.chance)
         self.breaker.on_change(self.changes.append)
         self.plain = PlainBreaker(options)
+        self.version = 0
         self.guarded = self.breaker(work)
         self.under_way: list[tuple[Coroutine[Any, str, str], Entry]] = []
 
@@ -138,7 +141,14 @@ class Twins(RuleBasedStateMachine):
     @rule(order=st.sampled_from(["reset", "auto", "auto", "metrics_only", "disabled", "forced_open"]))
     def give_an_order(self, order: Any) -> None:
         self.breaker.order(order)
-        self.plain.order(order)
+        self.plain.order(order, self.clock.now)
+
+    @rule(mode=st.sampled_from(["metrics_only", "disabled", "forced_open"]), seconds=STEPS.filter(bool))
+    def hear_of_an_order_that_ends_by_itself(self, mode: Any, seconds: float) -> None:
+        now, self.version = self.clock.now, self.version + 1
+        ordered = under(self.breaker.circuit, Ordered(mode, now + seconds, "ann"))
+        self.breaker.apply(FleetView(ordered, now, self.version))
+        self.plain.order(mode, now, now + seconds)
 
     @invariant()
     def they_agree(self) -> None:

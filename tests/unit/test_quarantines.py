@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from unittest.mock import patch
 
 import pytest
 
 from recovery.breaker import MemoryBreakers
 from recovery.degrade import MemoryDegradations
-from recovery.models import BreakerOrder, Mitigation, RecoveryState
+from recovery.models import BreakerOrder, BreakerState, Mitigation, Outcome, RecoveryState
+from recovery.ports import Execute, Wait
+from recovery.registry import Registry
 from strategies import build
 from strategies.collaborators import unconnected
 from strategies.drivers import DRIVERS
@@ -21,11 +24,11 @@ class Ward(World):
 
     def __init__(self) -> None:
         super().__init__()
-        self.breakers = MemoryBreakers()
+        self.breakers = MemoryBreakers(self.clock)
         nothing = unconnected(DRIVERS, self.clock)
         self.remedies = build(replace(nothing, breakers=self.breakers, degradations=MemoryDegradations(self.clock)))
         self.change("web", remedies={"quarantine": {"breaker": "gate"}})
-        self.breakers.operate("gate", BreakerOrder.FORCED_OPEN, "quarantine", "")
+        self.breakers.operate("gate", BreakerOrder.FORCED_OPEN, "quarantine of web", "", 120)
         opened = recovery("web")
         self.store.open_recovery(opened, None, [], [])
         self.mitigation = Mitigation("web", "quarantine", opened.id, self.now, self.now + timedelta(seconds=60))
@@ -67,24 +70,26 @@ def test_when_its_time_runs_out_callers_may_try_again_and_it_is_told_once(ward: 
 
 def test_a_recovery_at_work_on_the_service_has_the_last_word(ward: Ward) -> None:
     ward.store.open_recovery(recovery("web", state=RecoveryState.IN_PROGRESS), None, [], [])
-    ward.later(3600)
+    ward.later(90)
 
     ward.tick()
 
     assert ward.mode() is BreakerOrder.FORCED_OPEN
 
 
-def test_an_operator_who_chose_another_mode_keeps_it(ward: Ward) -> None:
-    ward.breakers.operate("gate", BreakerOrder.METRICS_ONLY, "ann", "")
+@pytest.mark.parametrize("order", [BreakerOrder.METRICS_ONLY, BreakerOrder.FORCED_OPEN])
+def test_an_operator_who_ordered_anything_keeps_it(ward: Ward, order: BreakerOrder) -> None:
+    ward.breakers.operate("gate", order, "ann", "")
     ward.later(60)
 
     ward.tick()
+    ward.later(3600)
 
-    assert ward.mode() is BreakerOrder.METRICS_ONLY
+    assert ward.mode() is order
     assert ward.store.mitigations() == []
 
 
-def test_a_service_that_is_not_declared_any_more_only_loses_its_row(ward: Ward) -> None:
+def test_of_a_service_that_is_not_declared_any_more_the_order_ends_by_itself(ward: Ward) -> None:
     ward.fleet = ward.fleet.model_copy(update={"services": {}})
     ward.later(60)
 
@@ -92,3 +97,44 @@ def test_a_service_that_is_not_declared_any_more_only_loses_its_row(ward: Ward) 
 
     assert ward.store.mitigations() == []
     assert ward.mode() is BreakerOrder.FORCED_OPEN
+    ward.later(60)
+    assert ward.mode() is BreakerOrder.AUTO
+
+
+class Killed(BaseException):
+    """The worker process is gone: nothing after this line runs, not even handlers."""
+
+
+def test_a_breaker_is_let_go_when_every_worker_was_lost_and_no_platform_is_left_to_do_it() -> None:
+    world = World("quarantine")
+    breakers, degradations = MemoryBreakers(world.clock), MemoryDegradations(world.clock)
+    breakers.count("gate", ok=True)
+    remedies = build(replace(unconnected(DRIVERS, world.clock), breakers=breakers, degradations=degradations))
+    world.registry = Registry("strategy")
+    world.registry.add("quarantine", remedies["quarantine"])
+    world.change("web", remedies={"quarantine": {"breaker": "gate", "ttl": 600}})
+    world.use(world.store)
+    recovery_id = world.report()
+
+    directive = world.advance(recovery_id)
+    with patch.object(degradations, "put", side_effect=Killed), patch.object(world.store, "release_lease"):
+        while isinstance(directive, Execute):
+            with pytest.raises(Killed):
+                world.execute(directive)
+            world.later(30)
+            directive = next(iter(world.reaper.tick()), Wait(recovery_id, world.now))
+
+    view = breakers.view("gate")
+    assert view is not None
+    assert (view.mode, view.mode_by) == (BreakerOrder.FORCED_OPEN, "quarantine of web"), "a worker had held it open"
+    world.run(recovery_id)
+    assert world.recovery(recovery_id).outcome is Outcome.FAILED
+
+    world.later(660)
+
+    view = breakers.view("gate")
+    assert view is not None
+    assert (view.mode, view.state) == (BreakerOrder.AUTO, BreakerState.CLOSED)
+    end_quarantines(world.store, remedies, world.fleet, world.now)
+    assert breakers.view("gate") == view, "a platform that comes back finds nothing to let go"
+    assert world.store.mitigations() == []

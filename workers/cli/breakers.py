@@ -1,21 +1,23 @@
 """`breakers`: how the fleet's circuit breakers stand, what they went through, and orders that hold for every process at once."""
 
+from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from recovery.models import BreakerOrder, BreakerState, BreakerView, utcnow
+from recovery.models import BreakerOrder, BreakerView, utcnow
+from workers.cli.arguments import Length
+from workers.cli.breaker_facts import COLUMNS, DROP, MODES, facts, row, spelled, table, word
 from workers.cli.direct import by_option
 
 if TYPE_CHECKING:
     from recovery.ports import Breakers
     from workers.cli.parts import Parts
 
-COLUMNS = ("name", "state", "service", "calls", "failed", "slow", "in a row", "opened", "since", "retry in", "reason")
-DROP = ("slow", "calls", "service", "opened", "in a row", "failed", "since")
-"""What a narrow terminal does without, least important first."""
 CHANGES = ("at", "from", "to", "opened", "by", "reason")
-SHUT = frozenset({BreakerState.OPEN, BreakerState.REPAIRING})
+LONGEST = timedelta(days=366)
+"""How long an order can last that ends by itself."""
 
 EXAMPLES = """
 \b
@@ -24,6 +26,7 @@ Examples:
   recovery breakers show gateway                        one, and what it went through
   recovery breakers reset gateway --reason "mended"     close it now, whatever was counted
   recovery breakers force-open gateway --reason "a leak"
+  recovery breakers force-open gateway --for 10m --reason "they restart"
   recovery breakers auto gateway                        let it decide by itself again
 """
 
@@ -36,7 +39,7 @@ class Orders(click.Group):
         from recovery.errors import nearest
 
         if args and not args[0].startswith("-") and args[0] not in self.commands:
-            ctx.fail(f"no such command '{args[0]}'{nearest(args[0], self.commands)}; `recovery breakers show {args[0]}` shows a breaker")
+            ctx.fail(f"no such command '{args[0]}' (`recovery breakers show {args[0]}` shows a breaker){nearest(args[0], self.commands)}")
         return super().resolve_command(ctx, args)
 
 
@@ -54,9 +57,9 @@ def breakers(ctx: click.Context, /, *, as_json: bool) -> None:
     _, board = _board()
     found = board.views()
     if as_json:
-        print_json([_plain(view) for view in found])
+        print_json([table(view) for view in found])
         return
-    print_table(COLUMNS, [_row(view) for view in found], empty="No circuit breaker was ever used.", drop=DROP)
+    print_table(COLUMNS, [row(view) for view in found], empty="No circuit breaker was ever used.", drop=DROP)
 
 
 @breakers.command(short_help="Show one, and what it went through.")
@@ -71,13 +74,26 @@ def show(*, name: str, limit: int, as_json: bool) -> None:
     view = _known(board, name)
     changes = parts.store.breaker_changes(name, limit)
     if as_json:
-        print_json({**_plain(view), "changes": changes})
+        print_json({**table(view), "changes": changes})
         return
-    for label, value in _facts(view):
+    for label, value in facts(view):
         click.echo(f"{label:<16}{text_of(value)}")
     click.echo("")
-    rows = [[each.at, _spelled(each.before), _spelled(each.after), each.trips, each.by, each.reason] for each in changes]
+    rows = [[each.at, spelled(each.before), spelled(each.after), each.trips, each.by, each.reason] for each in changes]
     print_table(CHANGES, rows, empty="No change of it is in the history yet.", drop=("by", "opened"))
+
+
+def _length(_ctx: click.Context, _option: click.Parameter, length: timedelta | None) -> timedelta | None:
+    if length is not None and length > LONGEST:
+        raise click.BadParameter(f"must be at most {LONGEST.days}d; without --for it stands until `auto`")
+    return length
+
+
+def _for_option(order: BreakerOrder) -> Callable[[click.decorators.FC], click.decorators.FC]:
+    """Return what adds `--for` to the command of an order that stands."""
+    said = "It is `auto` again by itself after 90s, 10m, 2h, 1d; default: it stands."
+    option = click.option("--for", "lasts", type=Length(), callback=_length, metavar="LENGTH", help=said)
+    return option if order in MODES else lambda command: command
 
 
 def _order(order: BreakerOrder, command: str, short: str, description: str, done: str) -> None:
@@ -85,21 +101,24 @@ def _order(order: BreakerOrder, command: str, short: str, description: str, done
 
     @breakers.command(command, short_help=short, help=description)
     @click.argument("name")
+    @_for_option(order)
     @click.option("--reason", default="", help="Why; goes into the history.")
     @by_option
     @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-    def give(*, name: str, reason: str, by: str, as_json: bool) -> None:
-        from workers.cli.render import print_json
+    def give(*, name: str, reason: str, by: str, as_json: bool, lasts: timedelta | None = None) -> None:
+        from workers.cli.render import moment, print_json
 
         parts, board = _board()
         before = _known(board, name)
-        after = board.operate(name, order, by, reason or f"`breakers {command}` by {by}")
+        after = board.operate(name, order, by, reason or f"`breakers {command}` by {by}", lasts.total_seconds() if lasts else None)
         detail: dict[str, Any] = {"breaker": name, "order": order.value, "reason": reason, "before": before.state, "after": after.state}
+        detail |= {"until": after.mode_until.isoformat()} if after.mode_until else {}
         parts.store.audit("breaker_order", by, detail, utcnow())
         if as_json:
-            print_json(_plain(after))
+            print_json(table(after))
         else:
-            click.echo(f"Breaker {name}: {done}. It was {_word(before.state)}.")
+            until = f" until {moment(after.mode_until)}" if after.mode_until else ""
+            click.echo(f"Breaker {name}: {done}{until}. It was {word(before.state)}{f' by {before.mode_by}' if before.mode_by else ''}.")
 
 
 _order(
@@ -110,20 +129,24 @@ _order(
     "closed, and on its own again",
 )
 _order(
-    BreakerOrder.FORCED_OPEN, "force-open", "Refuse every call.", "Refuse every call through the breaker NAME until `auto`.", "refuses all"
+    BreakerOrder.FORCED_OPEN,
+    "force-open",
+    "Refuse every call.",
+    "Refuse every call through the breaker NAME until `auto`, or --for so long.",
+    "refuses all",
 )
 _order(
     BreakerOrder.DISABLED,
     "disable",
     "Let every call pass.",
-    "Let every call through NAME pass, and count none, until `auto`.",
+    "Let every call through NAME pass, and count none, until `auto`, or --for so long.",
     "lets all pass",
 )
 _order(
     BreakerOrder.METRICS_ONLY,
     "metrics-only",
     "Count, and refuse nothing.",
-    "Let every call through NAME pass, count, and tell in the history when it would have opened, until `auto`.",
+    "Let every call through NAME pass, count, and tell in the history when it would have opened, until `auto`, or --for so long.",
     "counts only",
 )
 _order(BreakerOrder.AUTO, "auto", "Let it decide by itself again.", "End what was ordered for NAME: it begins closed.", "decides by itself")
@@ -148,57 +171,3 @@ def _known(board: "Breakers", name: str) -> BreakerView:
         hint = nearest(name, known) or (f" (known: {listing(known)})" if known else "; none was ever used")
         raise UnknownName(f"no circuit breaker is called '{name}'{hint}", name=name)
     return view
-
-
-def _row(view: BreakerView) -> list[object]:
-    return [
-        view.name,
-        _word(view.state) + (f" {view.percent} %" if view.percent else ""),
-        view.service,
-        view.calls,
-        view.failures,
-        view.slow,
-        view.in_a_row,
-        view.trips,
-        view.opened_at,
-        _retry_in(view),
-        view.reason,
-    ]
-
-
-def _facts(view: BreakerView) -> list[tuple[str, object]]:
-    return [
-        ("breaker", view.name),
-        ("service", view.service),
-        ("state", _word(view.state) + (f", lets {view.percent} % through" if view.percent else "")),
-        ("ordered", _word(view.mode)),
-        ("window", f"{view.calls} calls, {view.failures} failed, {view.slow} slow; {view.in_a_row} failures in a row"),
-        ("opened", f"{view.trips} times, {view.streak} since it was last closed"),
-        ("votes", view.votes),
-        ("open since", view.opened_at),
-        ("retry in", _retry_in(view)),
-        ("reason", view.reason),
-    ]
-
-
-def _retry_in(view: BreakerView) -> float | None:
-    """Return the seconds until callers may probe; None unless it is open."""
-    if view.state not in SHUT or view.now is None:
-        return None
-    ends = [moment for moment in (view.retry_at, view.repairing_until) if moment is not None]
-    return max(0.0, *((moment - view.now).total_seconds() for moment in ends)) if ends else None
-
-
-def _word(word: BreakerState | BreakerOrder) -> str:
-    return _spelled(word.value)
-
-
-def _spelled(word: str) -> str:
-    return word.replace("_", "-")
-
-
-def _plain(view: BreakerView) -> dict[str, Any]:
-    from workers.cli.render import plain
-
-    table: dict[str, Any] = plain(view)
-    return {**{name: value for name, value in table.items() if name != "now"}, "retry_in": _retry_in(view)}

@@ -4,8 +4,8 @@
 -- After the breaker: 1 if the call may be made, ms until it is worth asking again, 1 if it holds the permit.
 local mode = mode_in_force()
 if mode ~= 'auto' then
-  local refused = mode == 'forced_open'
-  return answer(refused and 0 or 1, refused and chosen.reset_timeout or 0, 0)
+  if mode ~= 'forced_open' then return answer(1, 0, 0) end
+  return answer(0, math.min(chosen.reset_timeout, (circuit.mode_until or math.huge) - now), 0)
 end
 if circuit.state == 'closed' then return answer(1, 0, 0) end
 if circuit.state == 'open' then

@@ -17,10 +17,11 @@
 -- Channel  recovery:breaker:changed           the breaker as JSON, see `encoded`, whenever callers must know of a change
 -- Every script answers {the breaker as JSON, ...}.
 
-local FIELDS = { 'state', 'mode', 'mode_at', 'shown', 'successes', 'stage', 'stage_until', 'opened_at', 'retry_at', 'repairing_until', 'streak', 'trips',
-                 'reason', 'version', 'calls', 'failures', 'slow', 'in_a_row', 'warned' }
+local FIELDS = { 'state', 'mode', 'mode_at', 'mode_until', 'mode_by', 'mode_reason', 'shown', 'successes', 'stage', 'stage_until',
+                 'opened_at', 'retry_at', 'repairing_until', 'streak', 'trips', 'reason', 'version', 'calls', 'failures', 'slow',
+                 'in_a_row', 'warned' }
 local COUNTS = { 'successes', 'stage', 'streak', 'trips', 'calls', 'failures', 'slow', 'in_a_row', 'warned' }
-local TIMES = { 'mode_at', 'stage_until', 'opened_at', 'retry_at', 'repairing_until' }
+local TIMES = { 'mode_at', 'mode_until', 'stage_until', 'opened_at', 'retry_at', 'repairing_until' }
 local DEFAULTS = '{"failure_threshold": 5, "minimum_requests": 20, "window_calls": 100, "slow_call_rate": 1, "success_threshold": 2, ' ..
   '"half_open_requests": 3, "permit_timeout": 60000, "reset_timeout": 60000, "backoff_factor": 2, "max_reset_timeout": 600000, ' ..
   '"jitter": 0.1, "ramp_stage": 10000, "quorum": 1, "mode": "auto", "service": ""}'
@@ -149,8 +150,21 @@ local function prove()
   redis.call('DEL', KEYS[2])
 end
 
--- Does what time alone does: the stages of the ramp end, and so does the mark of a recovery that nobody renews.
+local function order(mode, at, until_, by, reason)
+  circuit.mode, circuit.mode_at, circuit.mode_until, circuit.mode_by, circuit.mode_reason, circuit.warned = mode, at, until_, by, reason, 0
+end
+
+-- Ends an order whose time is over.
+local function obey()
+  local until_ = circuit.mode_until
+  if not until_ or now < until_ then return end
+  order('auto', until_, nil, '', '')
+  close(until_, 'the time of the order was over')
+end
+
+-- Does what time alone does: an order ends, and so do the stages of the ramp and the mark of a recovery that nobody renews.
 local function advance()
+  obey()
   while circuit.state == 'half_open' and circuit.stage_until and now >= circuit.stage_until do
     if circuit.stage >= #(chosen.ramp or {}) then
       close(circuit.stage_until, 'the ramp is over')

@@ -4,8 +4,8 @@
 -- ARGV[8]       the newest version of the breaker that it had heard of, 0 for none; ARGV[9..15] are what it had heard:
 -- ARGV[9..12]   state, ms until callers may probe (from now), streak, trips
 -- ARGV[13]      why it was open
--- ARGV[14..15]  the operator's mode, and the ms when it was set, '' for never
--- ARGV[16..]    batches of calls that the fleet did not hear of, see `take` in window.lua
+-- ARGV[14..18]  the mode that somebody had set, the ms when, '' for never, the ms when it ends, '' for never, who set it, and why
+-- ARGV[19..]    batches of calls that the fleet did not hear of, see `take` in window.lua
 -- After the breaker: 1 if this opened it.
 local version, state, trips, mode_at = tonumber(ARGV[8]), ARGV[9], tonumber(ARGV[12]), tonumber(ARGV[15])
 local older = tonumber(circuit.version) < version -- a copy that had lagged behind was promoted
@@ -23,7 +23,11 @@ if older or emptied then
     close(now, 'it had been closed before an older copy of Redis was promoted')
   end
 end
-if mode_at and mode_at > (circuit.mode_at or 0) then circuit.mode, circuit.mode_at, circuit.push = ARGV[14], mode_at, true end
+if mode_at and mode_at > (circuit.mode_at or 0) then
+  order(ARGV[14], mode_at, tonumber(ARGV[16]), ARGV[17], ARGV[18])
+  circuit.shown, circuit.push = shown(now), true
+  obey()
+end
 if circuit.push then circuit.shown = shown(now) end -- the history has all this from before
 
 if ARGV[7] ~= '' then
@@ -34,4 +38,4 @@ if ARGV[7] ~= '' then
   end
 end
 circuit.dirty = circuit.dirty or not circuit.known
-return answer(take(16, ARGV[6]))
+return answer(take(19, ARGV[6]))
