@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 from recovery.breaker.circuit import Admission, Circuit, Ordered, Result, Shown
 from recovery.breaker.fleet import Ended, FleetView, Order
 from recovery.breaker.options import BreakerOptions
-from recovery.breaker.spoiled import is_about_one_key
+from recovery.breaker.spoiled import BREAKERS, MOST_DIGITS, is_about_one_key, read_breaker
 
 if TYPE_CHECKING:
     from redis import Redis
     from redis.commands.core import Script
 
 BREAKER = "recovery:breaker:"
-BREAKERS = "recovery:breakers"
 BREAKER_CHANGED = "recovery:breaker:changed"
 BREAKER_HISTORY = "recovery:breaker:history"
 
@@ -65,8 +64,8 @@ class Snapshot:
 
 
 def snapshot_of(text: bytes | str) -> Snapshot:
-    """Return the breaker in an answer or a pushed message; the JSON is made by `encoded` in `lua/circuit.lua`."""
-    told: dict[str, Any] = json.loads(text)
+    """Return the breaker in an answer or a pushed message; raises `Nonsense` if it tells of none."""
+    told = read_breaker(text)
     circuit = Circuit(
         state=told["state"],
         successes=told["successes"],
@@ -133,6 +132,10 @@ class SharedCircuits:
             for name in names:
                 pipe.hget(key_of(name), "version")
             return [_version(found) for found in pipe.execute(raise_on_error=False)]
+
+    def enlist(self, names: Iterable[str]) -> None:
+        """Put names on the list of all breakers, where each is from its beginning, in case that the list was lost."""
+        self._redis.sadd(BREAKERS, *names)
 
     def view(self, name: str) -> Snapshot | None:
         """Return one breaker, None if nobody ever used it."""
@@ -243,8 +246,7 @@ class SharedCircuits:
     def _run(
         self, script: str, name: str, options: BreakerOptions | None = None, *arguments: str | float, by: str = ""
     ) -> tuple[Snapshot, list[int]]:
-        own = key_of(name)
-        keys = [own, f"{own}:permits", f"{own}:calls", f"{own}:votes", BREAKERS, BREAKER_HISTORY]
+        keys = [*keys_of(name), BREAKERS, BREAKER_HISTORY]
         now = "" if self._clock is None else round(self._clock() * 1000)
         answer = self._ask(self._scripts[script], keys, [name, as_json(options), now, self._chance(), by[:200] or self._by, *arguments])
         return snapshot_of(answer[0]), [int(value) for value in answer[1:]]
@@ -271,6 +273,12 @@ def _source(part: str) -> str:
 def key_of(name: str) -> str:
     """Return the key of a breaker's hash; the braces keep it apart from the keys that are no breaker's."""
     return f"{BREAKER}{{{name}}}"
+
+
+def keys_of(name: str) -> list[str]:
+    """Return all keys that are this breaker's own: the hash, permits, calls, votes."""
+    own = key_of(name)
+    return [own, f"{own}:permits", f"{own}:calls", f"{own}:votes"]
 
 
 @lru_cache(maxsize=1_000)
@@ -306,7 +314,7 @@ def _version(found: bytes | str | Exception | None) -> int:
         if not is_about_one_key(found):
             raise found
         return 0
-    return int(found) if found and found.isdigit() else 0
+    return int(found) if found and found.isdigit() and len(found) <= MOST_DIGITS else 0
 
 
 def _seconds(told: dict[str, Any], field: str) -> float | None:
@@ -315,4 +323,4 @@ def _seconds(told: dict[str, Any], field: str) -> float | None:
 
 
 def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+    return value.decode(errors="replace") if isinstance(value, bytes) else value

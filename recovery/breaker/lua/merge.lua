@@ -10,11 +10,14 @@
 local version, state, trips, mode_at = tonumber(ARGV[8]), ARGV[9], tonumber(ARGV[12]), tonumber(ARGV[15])
 local older = tonumber(circuit.version) < version -- a copy that had lagged behind was promoted
 local emptied = circuit.trips < trips
+local ordered = (circuit.mode_at or 0) > (mode_at or 0) -- somebody has spoken since: what the process remembers is older
 
 if older or emptied then
   circuit.version = whole(math.max(version, tonumber(circuit.version)))
   circuit.trips, circuit.push = math.max(circuit.trips, trips), true
-  if state ~= 'closed' then -- what was half-open is open again, and may be probed at once
+  if ordered then
+    circuit.shown = shown(now)
+  elseif state ~= 'closed' then -- what was half-open is open again, and may be probed at once
     circuit.state, circuit.successes, circuit.stage, circuit.stage_until = 'open', 0, 0, nil
     circuit.opened_at, circuit.retry_at = circuit.opened_at or now, now + ARGV[10]
     circuit.streak, circuit.reason = tonumber(ARGV[11]), ARGV[13]
