@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from recovery.clocks import ahead, still_runs
+from recovery.clocks import ahead
 from recovery.config.fleet import Fleet
 from recovery.decide.facts import Facts, Sight, gather
 from recovery.decide.guards import object_to_service
@@ -16,20 +16,10 @@ from recovery.decide.judgement import Judgement, judge
 from recovery.engine import moves
 from recovery.engine.chronicle import tell
 from recovery.engine.locks import Locks
+from recovery.engine.losses import DONE_WELL, Losses
 from recovery.engine.moves import Move
-from recovery.engine.rollback import ROLLBACK_AT, left_undone
 from recovery.errors import RecoveryNotFound, StoreUnavailable
-from recovery.models import (
-    Action,
-    Attempt,
-    AttemptState,
-    Lease,
-    Mitigation,
-    Outcome,
-    Recovery,
-    RecoveryState,
-    StepState,
-)
+from recovery.models import Attempt, AttemptState, Recovery, RecoveryState
 from recovery.ports import Clock, Cooldowns, Directive, Done, Store, Strategy, Wait
 from recovery.registry import Registry
 from recovery.watch.sight import blindness
@@ -41,8 +31,6 @@ RESEND_SOONEST = timedelta(seconds=2)
 
 MOMENT = 0.001
 """Seconds that a cooldown lock is taken to last whose end came while it was asked for."""
-
-DONE_WELL = frozenset({Outcome.RESOLVED, Outcome.MITIGATED, Outcome.UNKNOWN})
 
 
 class Coordinator:
@@ -69,6 +57,7 @@ class Coordinator:
         self._store = store
         self._cooldowns = cooldowns
         self._locks = Locks(cooldowns)
+        self._losses = Losses(store, strategies, fleet)
         self._strategies = strategies
         self._fleet = fleet
         self._clock = clock
@@ -124,7 +113,7 @@ class Coordinator:
     def _next(self, recovery: Recovery, attempts: list[Attempt], now: datetime) -> Move | None:
         current = attempts[-1] if attempts else None
         if current is None or current.state in {AttemptState.FINISHED, AttemptState.SKIPPED}:
-            left = self._not_undone(recovery, current, now)  # first: a decision may take a lock, and what fails then would keep it
+            left = self._losses.not_undone(recovery, current, now)  # first: a decision may take a lock, and what fails then would keep it
             move = self._decide(recovery, attempts, now)
             return replace(move, mitigation=left) if left else move
         if current.state is AttemptState.QUEUED:
@@ -181,12 +170,12 @@ class Coordinator:
             return self._cancelled(recovery, current, now)
         if recovery.due_at and now < recovery.due_at and not ahead(recovery.due_at - RESEND_AFTER, now):
             return None
-        taken_up = self._live_lease(recovery, now)
+        taken_up = self._losses.live_lease(recovery, now)
         if taken_up:  # a message sent now would find the lease taken, and the next one would go later than it runs out
             return moves.wait(recovery, taken_up.until)
-        gone = self._gone(current)
+        gone = self._losses.gone(current)
         if gone:
-            return self._park(recovery, current, now, gone)
+            return self._losses.park(recovery, current, now, gone)
         withdrawn = self._withdraw(recovery, current, now)
         return withdrawn or moves.send(recovery, current, now + resend_after(self._fleet()))
 
@@ -221,52 +210,14 @@ class Coordinator:
 
     def _watch(self, recovery: Recovery, current: Attempt, now: datetime) -> Move | None:
         """A worker has the attempt: leave it alone while its lease lives, hand it to another one afterwards."""
-        lease = self._live_lease(recovery, now)
+        lease = self._losses.live_lease(recovery, now)
         if lease:
             return moves.wait(recovery, lease.until) if recovery.due_at is None or recovery.due_at <= now else None
-        gone = self._gone(current)
+        gone = self._losses.gone(current)
         if not gone and current.runs < self._fleet().platform.max_runs:
             return moves.send(recovery, current, now + resend_after(self._fleet()))
         lost = "once" if current.runs == 1 else f"{current.runs} times"
-        return self._park(recovery, current, now, gone or f"{current.strategy} lost its worker {lost}")
-
-    def _live_lease(self, recovery: Recovery, now: datetime) -> Lease | None:
-        """Return the claim of whoever is at work for this recovery, or was until a moment ago."""
-        lease = self._store.lease_of(recovery.service)
-        length = timedelta(seconds=self._fleet().platform.lease)
-        mine = lease is not None and lease.recovery_id == recovery.id and still_runs(lease.until - length, lease.until, now)
-        return lease if mine else None
-
-    def _gone(self, current: Attempt) -> str | None:
-        """Return why no worker can take the attempt up any more, None if one can: the configuration may have changed meanwhile."""
-        if current.service not in self._fleet().services:
-            return f"{current.service} is no longer declared"
-        return None if current.strategy in self._strategies else f"strategy '{current.strategy}' is no longer installed"
-
-    def _park(self, recovery: Recovery, current: Attempt, now: datetime, reason: str) -> Move | None:
-        """Give an attempt up that nobody can finish; the next fence locks out any worker that was only frozen."""
-        if self._store.acquire_lease(recovery.service, recovery.id, "coordinator", now, now) is None:
-            return None
-        stays = left_undone(self._store.steps(recovery.id, current.number))
-        return moves.park(recovery, current, now, reason, stays, self._left_behind(current, now))
-
-    def _not_undone(self, recovery: Recovery, ended: Attempt | None, now: datetime) -> Mitigation | None:
-        """Return what stays of an attempt that has just ended, because not all of it could be undone."""
-        if ended is None or ended.outcome in DONE_WELL or recovery.state is not RecoveryState.IN_PROGRESS:
-            return None
-        rows = self._store.steps(ended.recovery_id, ended.number)
-        failed = any(row.position == ROLLBACK_AT and row.state is StepState.FAILED for row in rows)
-        return self._left_behind(ended, now) if failed else None
-
-    def _left_behind(self, lost: Attempt, now: datetime) -> Mitigation | None:
-        """Return what an attempt may have put in place, so that it is taken away once the service is well."""
-        service = self._fleet().services.get(lost.service)
-        if service is None or lost.strategy not in self._strategies or lost.action is Action.REVERT:
-            return None
-        holds = self._strategies[lost.strategy].mitigates_for(service)
-        if holds is None or not self._store.steps(lost.recovery_id, lost.number):
-            return None
-        return Mitigation(lost.service, lost.strategy, lost.recovery_id, now, now + timedelta(seconds=holds))
+        return self._losses.park(recovery, current, now, gone or f"{current.strategy} lost its worker {lost}")
 
     def _cancelled(self, recovery: Recovery, current: Attempt | None, now: datetime) -> Move:
         quiet = timedelta(seconds=self._fleet().platform.retry_failed_after)
