@@ -21,6 +21,8 @@ Where to look, from what a caller sees inwards::
     reached        what can be shared now, and what was last heard; goes on without Redis
     teller         its thread, which carries what breakers have to tell
     shared         calls the scripts, answers with frozen data
+    snapshot         that data: a breaker as Redis had it at one moment
+    spoiled          what no breaker can be, told from an outage, and what to do about it
     lua/             the machine's twin, atomic in Redis; `circuit.lua` documents every key and field
     board        the same breakers as the platform sees and steers them (`ports.Breakers`)
     memory       those of one process, for tests and trials

@@ -10,7 +10,8 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from recovery.breaker.circuit import PROBE
-from recovery.breaker.shared import SharedCircuits, Snapshot, key_of, keys_of
+from recovery.breaker.shared import SharedCircuits, key_of, keys_of
+from recovery.breaker.snapshot import Snapshot
 from recovery.breaker.spoiled import Nonsense, is_about_one_key, what_is_wrong, what_is_wrong_with_the_list
 from recovery.degrade.reach import reaching_redis
 from recovery.errors import BreakerSpoiled, StoreUnavailable

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from recovery.breaker.fleet import Ended
 from recovery.breaker.linked import Linked
 from recovery.breaker.reached import Reached
-from recovery.breaker.shared import SharedCircuits, Snapshot
+from recovery.breaker.shared import SharedCircuits
+from recovery.breaker.snapshot import Snapshot
 from recovery.breaker.teller import Greeting, News, Vote
 
 if TYPE_CHECKING:

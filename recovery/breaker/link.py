@@ -15,7 +15,8 @@ from recovery.breaker.dealings import Dealings, Opened
 from recovery.breaker.fleet import Ended, Order
 from recovery.breaker.linked import Linked
 from recovery.breaker.reached import Reached
-from recovery.breaker.shared import BREAKER_CHANGED, SharedCircuits, Snapshot, snapshot_of
+from recovery.breaker.shared import BREAKER_CHANGED, SharedCircuits
+from recovery.breaker.snapshot import Snapshot, snapshot_of
 from recovery.breaker.spoiled import Nonsense
 from recovery.breaker.teller import Greeting, Teller, Vote
 
@@ -154,7 +155,7 @@ class FleetLink:
         heard = linked.heard
         if linked.spoiled or not linked.asked or heard is None or not version or version < heard.view.version:
             self._dealings.merge(shared, linked)
-        elif version != heard.view.version or heard.circuit.state != "closed":
+        elif version != heard.view.version or heard.circuit.state != "closed" or heard.circuit.ordered.until is not None:
             snapshot = shared.view(linked.breaker.name)
             if snapshot is not None:
                 self._reached.apply(snapshot)

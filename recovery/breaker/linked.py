@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from recovery.breaker.caller import Breaker
-from recovery.breaker.shared import Snapshot
+from recovery.breaker.snapshot import Snapshot
 
 
 @dataclass(slots=True)

@@ -14,7 +14,8 @@ from recovery.breaker.spoiled import is_about_one_key, what_is_wrong, what_is_wr
 
 if TYPE_CHECKING:
     from recovery.breaker.caller import Breaker
-    from recovery.breaker.shared import SharedCircuits, Snapshot
+    from recovery.breaker.shared import SharedCircuits
+    from recovery.breaker.snapshot import Snapshot
 
 log = logging.getLogger("recovery.breaker")
 

@@ -6,15 +6,15 @@ Light to import: redis-py comes in with the connection that the caller hands ove
 import json
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recovery.breaker.circuit import Admission, Circuit, Ordered, Result, Shown
+from recovery.breaker.circuit import Admission, Circuit, Result
 from recovery.breaker.fleet import Ended, FleetView, Order
 from recovery.breaker.options import BreakerOptions
-from recovery.breaker.spoiled import BREAKERS, MOST_DIGITS, is_about_one_key, read_breaker
+from recovery.breaker.snapshot import Snapshot, snapshot_of
+from recovery.breaker.spoiled import BREAKERS, MOST_DIGITS, is_about_one_key
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -35,62 +35,6 @@ _AS_THEY_ARE = (
     *("half_open_requests", "backoff_factor", "jitter", "quorum", "mode", "service"),
 )
 _DURATIONS = ("permit_timeout", "reset_timeout", "max_reset_timeout", "ramp_stage")
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A breaker as Redis had it at one moment. Times are seconds since the epoch, by Redis's clock."""
-
-    name: str
-    service: str
-    """The option `service`, empty if the callers gave none."""
-    view: FleetView
-    shown: Shown
-    calls: int
-    failures: int
-    slow: int
-    """What the fleet's window holds, as far as the processes told: without rates a process tells of failures alone."""
-    percent: int | None
-    """Calls that the ramp lets through now, of a hundred; None: no ramp is under way."""
-    votes: int
-    """Processes that have it open for themselves, with a quorum of more than one."""
-    mode_at: int | None
-    """Milliseconds when the mode was last set, or its time was over."""
-
-    @property
-    def circuit(self) -> Circuit:
-        """Return the breaker itself."""
-        return self.view.circuit
-
-
-def snapshot_of(text: bytes | str) -> Snapshot:
-    """Return the breaker in an answer or a pushed message; raises `Nonsense` if it tells of none."""
-    told = read_breaker(text)
-    circuit = Circuit(
-        state=told["state"],
-        successes=told["successes"],
-        stage=told["stage"],
-        stage_until=_seconds(told, "stage_until"),
-        opened_at=_seconds(told, "opened_at"),
-        retry_at=_seconds(told, "retry_at"),
-        repairing_until=_seconds(told, "repairing_until"),
-        streak=told["streak"],
-        trips=told["trips"],
-        reason=told["reason"],
-        ordered=Ordered(told["mode"], _seconds(told, "mode_until"), told.get("mode_by", ""), told.get("mode_reason", "")),
-    )
-    return Snapshot(
-        name=told["name"],
-        service=told.get("service", ""),
-        view=FleetView(circuit, told["now"] / 1000, int(told["version"]), told["in_a_row"]),
-        shown=told["shown"],
-        calls=told["calls"],
-        failures=told["failures"],
-        slow=told["slow"],
-        percent=told.get("ramp"),
-        votes=told["votes"],
-        mode_at=told.get("mode_at"),
-    )
 
 
 class SharedCircuits:
@@ -315,11 +259,6 @@ def _version(found: bytes | str | Exception | None) -> int:
             raise found
         return 0
     return int(found) if found and found.isdigit() and len(found) <= MOST_DIGITS else 0
-
-
-def _seconds(told: dict[str, Any], field: str) -> float | None:
-    milliseconds = told.get(field)
-    return None if milliseconds is None else milliseconds / 1000
 
 
 def _text(value: bytes | str) -> str:

@@ -32,7 +32,8 @@ from recovery.breaker.circuit import (
 from recovery.breaker.fleet import Ended, Order
 from recovery.breaker.judgement import Counts, verdict
 from recovery.breaker.options import BreakerOptions
-from recovery.breaker.shared import SharedCircuits, Snapshot, key_of
+from recovery.breaker.shared import SharedCircuits, key_of
+from recovery.breaker.snapshot import Snapshot
 
 _names = count()
 

@@ -10,7 +10,8 @@ from redis import Redis
 from recovery.breaker import BreakerOptions, RedisBreakers
 from recovery.breaker.circuit import PROBE
 from recovery.breaker.fleet import Ended
-from recovery.breaker.shared import BREAKER_CHANGED, BREAKER_HISTORY, SharedCircuits, Snapshot, key_of, snapshot_of
+from recovery.breaker.shared import BREAKER_CHANGED, BREAKER_HISTORY, SharedCircuits, key_of
+from recovery.breaker.snapshot import Snapshot, snapshot_of
 from recovery.models import BreakerState
 from tests.breakers import Clock
 from tests.support import eventually

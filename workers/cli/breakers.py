@@ -109,16 +109,17 @@ def _order(order: BreakerOrder, command: str, short: str, description: str, done
         from workers.cli.render import moment, print_json
 
         parts, board = _board()
-        before = _known(board, name)
+        before = _before(board, name, order)
         after = board.operate(name, order, by, reason or f"`breakers {command}` by {by}", lasts.total_seconds() if lasts else None)
-        detail: dict[str, Any] = {"breaker": name, "order": order.value, "reason": reason, "before": before.state, "after": after.state}
+        detail: dict[str, Any] = {"breaker": name, "order": order.value, "reason": reason, "after": after.state}
+        detail["before"] = before.state if before else "spoiled"
         detail |= {"until": after.mode_until.isoformat()} if after.mode_until else {}
         parts.store.audit("breaker_order", by, detail, utcnow())
         if as_json:
             print_json(table(after))
         else:
             until = f" until {moment(after.mode_until)}" if after.mode_until else ""
-            click.echo(f"Breaker {name}: {done}{until}. It was {word(before.state)}{f' by {before.mode_by}' if before.mode_by else ''}.")
+            click.echo(f"Breaker {name}: {done}{until}. It was {_stood(before)}.")
 
 
 _order(
@@ -159,6 +160,24 @@ def _board() -> "tuple[Parts, Breakers]":
 
     parts = Parts()
     return parts, RedisBreakers(connect(parts.settings.redis))
+
+
+def _before(board: "Breakers", name: str, order: BreakerOrder) -> BreakerView | None:
+    """Return how the breaker stands, None if what lies there is none and the order mends that."""
+    from recovery.errors import BreakerSpoiled
+
+    try:
+        return _known(board, name)
+    except BreakerSpoiled:
+        if order is not BreakerOrder.RESET:
+            raise
+        return None
+
+
+def _stood(before: BreakerView | None) -> str:
+    if before is None:
+        return "spoiled"
+    return word(before.state) + (f" by {before.mode_by}" if before.mode_by else "")
 
 
 def _known(board: "Breakers", name: str) -> BreakerView:

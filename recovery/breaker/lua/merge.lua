@@ -15,13 +15,11 @@ local ordered = (circuit.mode_at or 0) > (mode_at or 0) -- somebody has spoken s
 if older or emptied then
   circuit.version = whole(math.max(version, tonumber(circuit.version)))
   circuit.trips, circuit.push = math.max(circuit.trips, trips), true
-  if ordered then
-    circuit.shown = shown(now)
-  elseif state ~= 'closed' then -- what was half-open is open again, and may be probed at once
+  if state ~= 'closed' and not ordered then -- what was half-open is open again, and may be probed at once
     circuit.state, circuit.successes, circuit.stage, circuit.stage_until = 'open', 0, 0, nil
     circuit.opened_at, circuit.retry_at = circuit.opened_at or now, now + ARGV[10]
     circuit.streak, circuit.reason = tonumber(ARGV[11]), ARGV[13]
-  elseif older and circuit.state ~= 'closed' then
+  elseif older and circuit.state ~= 'closed' and not ordered then
     circuit.shown = shown(now)
     close(now, 'it had been closed before an older copy of Redis was promoted')
   end
