@@ -197,6 +197,19 @@ def test_an_operators_orders_reach_every_process(join: Any, redis_client: Redis)
     eventually(lambda: one.state == two.state == "closed")
 
 
+def test_an_order_ends_by_itself_in_every_process_and_in_redis_though_nobody_asks(join: Any, redis_client: Redis) -> None:
+    breakers = join(failure_threshold=1)
+    board = RedisBreakers(redis_client)
+    board.operate("gateway", BreakerOrder.FORCED_OPEN, "quarantine of web", "it does harm", 600, give_way=True)
+    eventually(lambda: all(breaker.state == "forced_open" for breaker in breakers))
+
+    board.operate("gateway", BreakerOrder.FORCED_OPEN, "quarantine of web", "it does harm", 0.5, give_way=True)
+
+    eventually(lambda: all(breaker.state == "closed" for breaker in breakers))
+    assert all(passes(breaker) for breaker in breakers)
+    eventually(lambda: redis_client.hget(key_of("gateway"), "mode") == b"auto")
+
+
 def test_callers_do_not_probe_while_a_recovery_is_at_work(join: Any, redis_client: Redis) -> None:
     one, two, _ = join(failure_threshold=1, reset_timeout=0.2, jitter=0.0, success_threshold=1)
     fail(one)
