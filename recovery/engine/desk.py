@@ -10,26 +10,22 @@ from functools import partial
 
 from recovery.config.fleet import Fleet, ServiceDeclaration
 from recovery.decide.facts import UNASKED
-from recovery.decide.planner import Estimate, no_history, plan, plan_one, plan_restore
+from recovery.decide.planner import Estimate, no_history, plan_restore
 from recovery.engine.chronicle import tell
+from recovery.engine.drafts import Drafts, opened
 from recovery.engine.moves import cancel, rehearse
 from recovery.engine.reports import parse_failure, refusal_of
-from recovery.errors import FailureInvalid, RecoveryError, RecoveryNotFound, ServiceNotFound, StrategyUnavailable, nearest
+from recovery.errors import FailureInvalid, RecoveryError, RecoveryNotFound, ServiceNotFound
 from recovery.models import (
     Category,
     Event,
     Failure,
-    JsonObject,
     Kind,
     Mitigation,
     Plan,
     Recovery,
-    RecoveryState,
     ServiceState,
-    Severity,
     Status,
-    fingerprint_of,
-    new_id,
 )
 from recovery.ports import Accepted, Clock, Intake, Refusal, Report, Store, Strategy
 from recovery.registry import Registry
@@ -64,8 +60,7 @@ class Desk:
         self._strategies = strategies
         self._fleet = fleet
         self._clock = clock
-        self._later = later
-        self._estimate = estimate
+        self._drafts = Drafts(strategies, fleet, clock, later=later, estimate=estimate)
 
     def report(self, payload: Mapping[str, object], actor: str = "report") -> Accepted:
         """Take one failure report in: open a recovery, or merge it into the one that is open.
@@ -107,7 +102,7 @@ class Desk:
             reports.append(Report(failure, now, partial(self._opening, failure, service, plans)))
             answers.append(None)
         accepted = self._store.take_in(reports) if reports else []
-        tell(_opened(one.recovery) for one in accepted if one.intake is Intake.OPENED)
+        tell(opened(one.recovery) for one in accepted if one.intake is Intake.OPENED)
         self._store.refuse(refusals)
         rest = iter(accepted)
         return [answer if answer is not None else next(rest) for answer in answers]
@@ -140,12 +135,12 @@ class Desk:
 
         Raises `ServiceNotFound`, `UnknownName` or `StrategyUnavailable`.
         """
-        declared = self._service(service)
+        declared = self._drafts.service(service)
         if recovery_id and (known := self._store.recovery(recovery_id)):
             return Accepted(intake=Intake.DUPLICATE, recovery=known)
         category = Category.SERVICE_UNAVAILABLE
-        chosen = self._plan(declared, category) if strategy is None else self._one(declared, strategy, category)
-        draft = self._draft(kind, declared.name, category, chosen, reason or "by hand")
+        chosen = self._drafts.plan(declared, category) if strategy is None else self._drafts.plan_of_one(declared, strategy, category)
+        draft = self._drafts.draft(kind, declared.name, category, chosen, reason or "by hand")
         draft = replace(draft, id=recovery_id or draft.id, force=force, dry_run=dry_run)
         if kind is Kind.MANUAL and not dry_run:
             self._make_way(draft)
@@ -155,8 +150,8 @@ class Desk:
     def _rehearse(self, draft: Recovery, standing: Recovery) -> Accepted:
         """Answer a dry run at once although another recovery is open, which it neither waits for nor changes."""
         move = rehearse(draft, standing)
-        accepted = self._store.open_recovery(move.after, None, move.decisions, (_opened(draft), *move.events))
-        tell((_opened(draft), *move.events), move.decisions)
+        accepted = self._store.open_recovery(move.after, None, move.decisions, (opened(draft), *move.events))
+        tell((opened(draft), *move.events), move.decisions)
         return accepted
 
     def _make_way(self, draft: Recovery) -> None:
@@ -177,9 +172,9 @@ class Desk:
 
         A restore that failed, was held back or cancelled is quiet for the platform's `retry_failed_after`.
         """
-        declared = self._service(mitigation.service)
+        declared = self._drafts.service(mitigation.service)
         message = f"healthy again: end {mitigation.strategy}"
-        draft = self._draft(Kind.SCHEDULED, declared.name, Category.UNKNOWN, plan_restore(mitigation, self._strategies), message)
+        draft = self._drafts.draft(Kind.SCHEDULED, declared.name, Category.UNKNOWN, plan_restore(mitigation, self._strategies), message)
         busy = self._store.busy(draft.created_at)
         return None if draft.service in busy or draft.fingerprint in busy else self._open(draft)
 
@@ -215,50 +210,13 @@ class Desk:
             raise RecoveryNotFound(f"no recovery has the id {recovery_id}", recovery_id=recovery_id)
         return self._store.request_cancel(known.id, reason or "cancelled by an operator", self._clock()) or known
 
-    def _service(self, name: str) -> ServiceDeclaration:
-        services = self._fleet().services
-        if name not in services:
-            raise ServiceNotFound(f"no service '{name}' is declared{nearest(name, services)}", service=name)
-        return services[name]
-
-    def _one(self, declared: ServiceDeclaration, strategy: str, category: Category) -> Plan:
-        if strategy in self._later and strategy not in self._strategies:
-            raise StrategyUnavailable(f"strategy '{strategy}' is not part of this version", strategy=strategy)
-        chosen = plan_one(declared, strategy, category, self._strategies, self._estimate)
-        if chosen.left_out:
-            raise StrategyUnavailable(f"{strategy} cannot run on {declared.name}: {chosen.left_out[0].why}", strategy=strategy)
-        return chosen
-
-    def _draft(self, kind: Kind, service: str, category: Category, chosen: Plan, message: str) -> Recovery:
-        now = self._clock()
-        return Recovery(
-            id=new_id(),
-            service=service,
-            fingerprint=fingerprint_of(service, f"{kind}:{category}"),
-            category=category,
-            severity=Severity.HIGH,
-            kind=kind,
-            state=RecoveryState.PENDING,
-            plan=chosen,
-            created_at=now,
-            first_evidence_at=now,
-            due_at=now,
-            failures=0,
-            message=message,
-            reason="accepted",
-            config_version=self._fleet().version,
-        )
-
     def _read(self, payload: Mapping[str, object]) -> tuple[Failure, ServiceDeclaration]:
         failure = parse_failure(payload)
-        return failure, self._service(failure.service)
-
-    def _plan(self, service: ServiceDeclaration, category: Category) -> Plan:
-        return plan(service, category, self._strategies, later=self._later, estimate=self._estimate)
+        return failure, self._drafts.service(failure.service)
 
     def _answer_to(self, failure: Failure, chosen: Plan) -> Recovery:
         """Return the recovery that a failure opens."""
-        draft = self._draft(Kind.AUTOMATIC, failure.service, failure.category, chosen, failure.message)
+        draft = self._drafts.draft(Kind.AUTOMATIC, failure.service, failure.category, chosen, failure.message)
         return replace(
             draft,
             fingerprint=failure.fingerprint,
@@ -272,18 +230,13 @@ class Desk:
     def _opening(self, failure: Failure, service: ServiceDeclaration, plans: Plans) -> tuple[Recovery, Sequence[Event]]:
         key = (service.name, failure.category)
         if key not in plans:
-            plans[key] = self._plan(service, failure.category)
+            plans[key] = self._drafts.plan(service, failure.category)
         draft = self._answer_to(failure, plans[key])
-        return draft, (_opened(draft),)
+        return draft, (opened(draft),)
 
     def _open(self, draft: Recovery) -> Accepted:
-        opened = _opened(draft)
-        accepted = self._store.open_recovery(draft, None, (), (opened,))
+        happened = (opened(draft),)
+        accepted = self._store.open_recovery(draft, None, (), happened)
         if accepted.intake is Intake.OPENED:
-            tell((opened,))
+            tell(happened)
         return accepted
-
-
-def _opened(draft: Recovery) -> Event:
-    data: JsonObject = {"kind": str(draft.kind), "category": str(draft.category), "message": draft.message[:200]}
-    return Event("recovery:opened", draft.created_at, draft.service, draft.id, data)

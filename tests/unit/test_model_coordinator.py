@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from sqlalchemy import event
 
-from recovery.engine import desk, executor, silencing
+from recovery.engine import desk, drafts, executor, silencing
 from recovery.engine.coordinator import Coordinator
 from recovery.engine.steps import Journal
 from recovery.models import Recovery
@@ -66,7 +66,7 @@ def worlds(database: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Machine, "database", database, raising=False)
     monkeypatch.setattr(desk.Desk, "_answer_to", answer_to)
     monkeypatch.setattr(executor, "kept_alive", lambda *_: contextlib.nullcontext())
-    for module in (desk, executor, silencing):
+    for module in (drafts, executor, silencing):
         monkeypatch.setattr(module, "new_id", next_id)
 
 
