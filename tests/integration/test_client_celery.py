@@ -1,24 +1,15 @@
 """The bridge reports what goes wrong in a user's own Celery app: real prefork workers on a real Valkey."""
 
-import contextlib
 import os
-import shutil
 import signal
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from celery import Celery
-from redis import Redis
 
 from recovery.models import Failure
+from tests.shop import Shop, opened
 from tests.streams import failures
-from tests.support import ValkeyServer, die_with_parent, eventually
-
-HOUSE = Path(__file__).resolve().parents[2]
+from tests.support import eventually
 
 SHOP = """
 import os, signal, time
@@ -82,66 +73,10 @@ def last():
 """
 
 
-class Shop:
-    """A user's app with a prefork worker of its own, and the reports that came of it."""
-
-    def __init__(self, folder: Path, server: ValkeyServer) -> None:
-        self.log = folder / "worker.log"
-        self.redis = Redis.from_url(server.url)
-        (folder / "shop.py").write_text(SHOP)
-        broker = server.url.replace("unix://", "redis+socket://")
-        self.app = Celery("asking", broker=broker, set_as_current=False)
-        environment = os.environ | {"BROKER": broker, "REPORTS": server.url, "PYTHONPATH": os.pathsep.join([str(folder), str(HOUSE)])}
-        with self.log.open("ab") as log:
-            self.worker = subprocess.Popen(
-                [sys.executable, "-m", "celery", "-A", "shop", "worker", "-c", "2", "-l", "INFO"],
-                cwd=folder,
-                env=environment,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=die_with_parent,  # noqa: PLW1509 -- no thread of a test runs yet when a worker starts
-            )
-        eventually(lambda: "ready." in self.log.read_text(), within=60, message=self.log.read_text)
-
-    def send(self, task: str, **options: object) -> str:
-        return str(self.app.send_task(task, **options).id)
-
-    def failure_of(self, task_id: str) -> Failure:
-        """Return the one report about a task; a second one would be in the stream before that of a later task."""
-        eventually(lambda: self.failures(task_id), within=60, message=self.log.read_text)
-        self.failures(self.send("mail.send"), wait=True)
-        (failure,) = self.failures(task_id)
-        return failure
-
-    def failures(self, task_id: str, *, wait: bool = False) -> list[Failure]:
-        def found() -> list[Failure]:
-            return [failure for failure in failures(self.redis) if failure.details["task_id"] == task_id]
-
-        return eventually(found, within=60, message=self.log.read_text) if wait else found()
-
-    def end(self) -> None:
-        self.app.close()
-        self.redis.close()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.worker.pid, signal.SIGKILL)
-        self.worker.wait()
-
-
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    home = Path(tempfile.mkdtemp(prefix="rcv-"))
-    server = ValkeyServer(home)
-    server.start()
-    shop: Shop | None = None
-    try:
-        shop = Shop(tmp_path_factory.mktemp("shop"), server)
+    with opened(tmp_path_factory.mktemp("shop"), SHOP) as shop:
         yield shop
-    finally:
-        if shop is not None:
-            shop.end()
-        server.kill()
-        shutil.rmtree(home, ignore_errors=True)
 
 
 def test_a_failed_task_is_reported_for_the_service_of_its_prefix(shop: Shop) -> None:
