@@ -86,9 +86,10 @@ class Ruling:
         standings = self._store.rule_standings()
         unknown = {each.layer.removeprefix(RULE): each for each in there.values() if _is_unknown(each, standings, now)}
         for rule, found in unknown.items():
-            before = standings.get(rule)
+            if self._degradations.current(found.service, found.layer) != found:
+                continue  # another judge has ended it and forgotten the rule since `there` was read
             standing = RuleStanding(rule, found.service, in_force=True, until=found.until, version=found.fence - 1)
-            if self._store.move_rule(before, standing):
+            if self._store.move_rule(standings.get(rule), standing):
                 log.info("rule.taken_over", rule=rule, service=found.service, until=found.until.isoformat())
         return self._store.rule_standings() if unknown else standings
 

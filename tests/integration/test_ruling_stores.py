@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from recovery.config.degradation import DegradationRule
 from recovery.config.fleet import CheckDeclaration, Fleet, ServiceDeclaration
 from recovery.degrade import RedisDegradations
 from recovery.engine.ruling import Ruling
-from recovery.models import ServiceState, Status, utcnow
+from recovery.models import Degradation, Level, ServiceState, Status, utcnow
 from recovery.store.engine import dispose
 from recovery.store.migrate import migrate
 from recovery.store.schema import audit as audit_table
@@ -98,3 +99,24 @@ def test_of_many_judges_at_once_one_puts_a_rule_in_force_and_one_lets_it_go(
     assert found is not None
     assert found.until > utcnow()
     assert told(store) == {"put": 2, "ending": 1}
+
+
+def test_of_many_judges_at_once_one_takes_over_what_a_lost_database_knew_and_one_lets_it_go(
+    store: SqlStore, redis_client: Redis, look_at_once: Callable[[], None]
+) -> None:
+    degradations, now = RedisDegradations(redis_client), utcnow()
+    before = Degradation("shop", Level.LIMITED, now, now + timedelta(seconds=800), reason="health_score < 50", layer="rule:weak", fence=57)
+    degradations.put(replace(before, ramp=(10,), ramp_stage=600, by="rule weak"))
+    see(store, 52)
+
+    look_at_once()
+    assert store.rule_standings()["weak"].in_force
+    assert told(store) == {}
+
+    see(store, 100)
+    look_at_once()
+    found = degradations.current("shop", "rule:weak")
+    assert found is not None
+    assert found.until <= utcnow()
+    assert not store.rule_standings()["weak"].in_force
+    assert told(store) == {"ending": 1}
