@@ -39,6 +39,7 @@ local function options()
     kept = ARGV[2]
     redis.call('HSET', KEYS[1], 'options', kept, 'service', cjson.decode(kept).service)
   end
+  if kept == ARGV[2] then return cjson.decode(kept) end
   local told = options_in(kept or DEFAULTS)
   return told, not told and spoiled('options', kept) or nil
 end
