@@ -140,7 +140,7 @@ class FleetLink:
         self._reached.away(error)
 
     def _look(self, shared: SharedCircuits) -> None:
-        """Ask for the breakers that changed without a push being heard, or that time may have moved on."""
+        """Ask for the breakers that changed without a push being heard, that time may have moved on, or that stand otherwise here."""
         linked = self._reached.all()
         names = [each.breaker.name for each in linked]
         if names:
@@ -155,7 +155,7 @@ class FleetLink:
         heard = linked.heard
         if linked.spoiled or not linked.asked or heard is None or not version or version < heard.view.version:
             self._dealings.merge(shared, linked)
-        elif version != heard.view.version or heard.circuit.state != "closed" or heard.circuit.ordered.until is not None:
+        elif version != heard.view.version or not linked.is_at_rest():
             snapshot = shared.view(linked.breaker.name)
             if snapshot is not None:
                 self._reached.apply(snapshot)

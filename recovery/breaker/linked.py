@@ -18,6 +18,11 @@ class Linked:
     spoiled: bool = False
     """Something foreign lies under its keys: it goes on alone until that is gone."""
 
+    def is_at_rest(self) -> bool:
+        """Say whether it is closed here and was so in the fleet, and nothing but news can change that."""
+        known = self.heard.circuit if self.heard else None
+        return known is not None and known.ordered.until is None and known.state == self.breaker.circuit.state == "closed"
+
     def probed_in(self, now: float) -> float:
         """Return the seconds until callers may probe, by what was heard."""
         if self.heard is None or self.heard.circuit.retry_at is None:

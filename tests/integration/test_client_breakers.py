@@ -10,8 +10,10 @@ from typing import cast
 import pytest
 from redis import Redis
 
-from recovery.breaker import Breaker, RedisBreakers
+from recovery.breaker import Breaker, BreakerOptions, RedisBreakers
 from recovery.breaker.circuit import opens_for
+from recovery.breaker.fleet import Ended
+from recovery.breaker.link import FleetLink
 from recovery.breaker.shared import BREAKER_CHANGED, BREAKER_HISTORY, key_of
 from recovery.client import CircuitOpen, RecoveryClient
 from recovery.degrade.keys import DEGRADATIONS
@@ -238,6 +240,26 @@ def test_something_foreign_under_the_keys_of_degradations_costs_no_breaker(
     assert caplog.text.count("LocalView goes on with what it knew") == 1
     redis_client.delete(DEGRADATIONS)
     eventually(lambda: here.flags.freshness == "fresh")
+
+
+def test_a_closing_that_came_while_something_was_still_to_be_told_is_taken_in_by_the_next_look(redis_client: Redis) -> None:
+    link, board = FleetLink(lambda _breaker, _reason: None), RedisBreakers(redis_client)
+    mine = Breaker("gateway", BreakerOptions(failure_threshold=1, reset_timeout=600.0), link)
+    link.add(mine)
+    link.load(redis_client)
+    fail(mine)
+    eventually(lambda: (view := board.view("gateway")) is not None and view.state is BreakerState.OPEN)
+    eventually(lambda: not mine._unanswered)
+    mine._unanswered += 1  # a success that is on its way
+    board.operate("gateway", BreakerOrder.RESET, by="ann", reason="mended")
+    link.load(redis_client)
+    assert not succeed(mine)
+
+    mine.answered(Ended("ok"), None)  # Redis did not hear it
+    link.load(redis_client)
+
+    assert mine.state == "closed"
+    link.close(5.0)
 
 
 def test_after_the_end_of_the_client_breakers_go_on_alone_and_keep_nothing(here: RecoveryClient) -> None:

@@ -1,4 +1,5 @@
--- Put after sound.lua in front of every other script here: reads, changes, writes and announces one breaker. The law is circuit.py; this is its twin.
+-- Put after sound.lua in front of every other script here: reads, changes, writes and announces one breaker. The law is circuit.py; this
+-- is its twin.
 --
 -- KEYS[1]  recovery:breaker:{<name>}          hash, see FIELDS; times are ms of Redis's clock, '' for none
 -- KEYS[2]  recovery:breaker:{<name>}:permits  sorted set: permit -> ms when it stops to count; the probes under way
