@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from recovery.breaker import BreakerOptions, RedisBreakers
-from recovery.breaker.circuit import PROBE
+from recovery.breaker.circuit import PROBE, Admission
 from recovery.breaker.fleet import Ended
 from recovery.breaker.shared import BREAKER_CHANGED, BREAKER_HISTORY, SharedCircuits, key_of
 from recovery.breaker.snapshot import Snapshot, snapshot_of
@@ -308,6 +308,14 @@ def test_an_order_that_ends_by_itself_outlives_the_loss_of_redis_with_its_end_an
 
     redis_client.flushdb()
     assert shared.merge("gateway", NEVER, heard, 0, None)[0].shown == "closed"
+
+
+def test_who_asks_while_it_is_forced_open_learns_when_it_is_worth_asking_again(shared: SharedCircuits) -> None:
+    shared.operate("gateway", "forced_open", options=NEVER, seconds=4)
+    assert shared.admit("gateway", NEVER, "p")[1] == Admission(allowed=False, retry_after=4.0)
+
+    shared.operate("gateway", "forced_open", options=NEVER, seconds=3600)
+    assert shared.admit("gateway", NEVER, "p")[1] == Admission(allowed=False, retry_after=NEVER.reset_timeout)
 
 
 def test_the_end_of_an_order_is_told_with_its_moment_once_somebody_looks(redis_client: Redis, shared: SharedCircuits, clock: Clock) -> None:

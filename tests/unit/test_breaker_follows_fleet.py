@@ -2,11 +2,13 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from recovery.breaker import Breaker, BreakerOptions
+from recovery.breaker.changes import Change
 from recovery.breaker.circuit import Admission, Circuit, Ordered
 from recovery.breaker.fleet import Ended
 from recovery.errors import CircuitOpen
@@ -102,6 +104,59 @@ def test_a_mode_set_elsewhere_ends_here_by_itself_and_says_why(fleet: RecordingF
     assert fleet.asked == 0, "nobody needs to be reached for it"
 
 
+def test_who_is_refused_by_an_order_with_a_far_end_need_not_wait_for_it(fleet: RecordingFleet, clock: Clock) -> None:
+    breaker = Breaker("gateway", OPTIONS, fleet, clock)
+    breaker.apply(view(1, Circuit(ordered=Ordered("forced_open", FLEET_TIME + 600))))
+
+    with pytest.raises(CircuitOpen) as refused:
+        breaker.call(lambda: None)
+
+    assert refused.value.retry_after == OPTIONS.reset_timeout, "it may be taken back earlier"
+
+
+def test_an_order_that_is_over_when_the_news_of_it_comes_changes_nothing(fleet: RecordingFleet, clock: Clock) -> None:
+    told: list[Change] = []
+    breaker = Breaker("gateway", OPTIONS, fleet, clock)
+    breaker.on_change(told.append)
+
+    breaker.apply(view(1, Circuit(ordered=Ordered("forced_open", FLEET_TIME))))
+
+    succeed(breaker)
+    assert told == []
+
+
+def hear_again(breaker: Breaker, _fleet: RecordingFleet) -> None:
+    breaker.apply(view(2, Circuit(ordered=Ordered("metrics_only", FLEET_TIME + 600))))
+
+
+def be_told_again(breaker: Breaker, fleet: RecordingFleet) -> None:
+    fleet.connected = False
+    breaker.metrics_only()
+
+
+def go_alone(breaker: Breaker, fleet: RecordingFleet) -> None:
+    fleet.connected = False
+    breaker.went_alone()
+
+
+@pytest.mark.parametrize("then", [hear_again, be_told_again, go_alone])
+def test_what_was_counted_under_an_order_that_is_over_does_not_count_under_the_next(
+    fleet: RecordingFleet, clock: Clock, then: Callable[[Breaker, RecordingFleet], None]
+) -> None:
+    told: list[Change] = []
+    shares = BreakerOptions(failure_threshold=None, failure_rate=0.5, minimum_requests=2, window_calls=2)
+    breaker = Breaker("gateway", shares, fleet, clock)
+    breaker.on_change(told.append)
+    breaker.apply(view(1, Circuit(ordered=Ordered("metrics_only", FLEET_TIME + 4))))
+    fail(breaker, 2)
+    clock.now += 4
+
+    then(breaker, fleet)
+    breaker.went_alone()
+
+    assert [change.reason for change in told if change.before == change.after] == [], "it says nothing of having opened"
+
+
 def test_a_failure_that_outlives_the_order_it_was_let_in_under_counts_no_more(fleet: RecordingFleet, clock: Clock) -> None:
     breaker = Breaker("gateway", OPTIONS, fleet, clock)
     breaker.apply(view(1, Circuit(ordered=Ordered("metrics_only", FLEET_TIME + 4))))
@@ -113,6 +168,7 @@ def test_a_failure_that_outlives_the_order_it_was_let_in_under_counts_no_more(fl
 
     with pytest.raises(ValueError, match="boom"):
         breaker.call(fail_late)
+    assert len(fleet.told) == 1
     fail(breaker, 1)
     assert look(breaker) == "closed"
     fail(breaker, 1)

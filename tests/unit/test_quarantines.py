@@ -8,7 +8,7 @@ import pytest
 
 from recovery.breaker import MemoryBreakers
 from recovery.degrade import MemoryDegradations
-from recovery.models import BreakerOrder, BreakerState, Mitigation, Outcome, RecoveryState
+from recovery.models import BreakerOrder, BreakerState, BreakerView, Mitigation, Outcome, RecoveryState
 from recovery.ports import Execute, Wait
 from recovery.registry import Registry
 from strategies import build
@@ -87,6 +87,21 @@ def test_an_operator_who_ordered_anything_keeps_it(ward: Ward, order: BreakerOrd
 
     assert ward.mode() is order
     assert ward.store.mitigations() == []
+
+
+def test_an_operators_order_that_comes_just_before_the_release_stays(ward: Ward) -> None:
+    look = ward.breakers.view
+
+    def look_and_be_overtaken(name: str) -> BreakerView | None:
+        found = look(name)
+        ward.breakers.operate("gate", BreakerOrder.FORCED_OPEN, "ann", "")
+        return found
+
+    ward.later(60)
+    with patch.object(ward.breakers, "view", look_and_be_overtaken):
+        ward.tick()
+
+    assert ward.mode() is BreakerOrder.FORCED_OPEN
 
 
 def test_of_a_service_that_is_not_declared_any_more_the_order_ends_by_itself(ward: Ward) -> None:
