@@ -125,8 +125,9 @@ def test_an_order_that_is_over_when_the_news_of_it_comes_changes_nothing(fleet: 
     assert told == []
 
 
-def hear_again(breaker: Breaker, _fleet: RecordingFleet) -> None:
+def hear_again(breaker: Breaker, fleet: RecordingFleet) -> None:
     breaker.apply(view(2, Circuit(ordered=Ordered("metrics_only", FLEET_TIME + 600))))
+    fleet.connected = False
 
 
 def be_told_again(breaker: Breaker, fleet: RecordingFleet) -> None:
