@@ -123,7 +123,7 @@ class CircuitOpen(RecoveryError):
         breaker: Its name.
         state: Why it refuses: `open`, `half_open`, `repairing` or `forced_open`.
         retry_after: Seconds until it is worth trying again.
-        reason: Why it opened, empty if nobody knows.
+        reason: Why it opened, or was forced open; empty if nobody knows.
     """
 
     code = "CIRCUIT_OPEN"
