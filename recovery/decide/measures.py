@@ -29,7 +29,7 @@ def measured(
     fleet: Fleet,
     states: Mapping[str, ServiceState],
     recoveries: Iterable[Recovery],
-    breakers: Iterable[BreakerView],
+    breakers: Iterable[BreakerView] | None,
     now: datetime,
 ) -> Measures:
     """Return the numbers that are known at `now`; none at all while the platform is blind.
@@ -41,7 +41,7 @@ def measured(
         fleet: what is declared.
         states: what the sweeps saw, by service.
         recoveries: the open ones.
-        breakers: every shared breaker.
+        breakers: every shared breaker; None: nobody can tell.
         now: the time.
     """
     if blindness(states, fleet, now) is not None:
@@ -53,10 +53,9 @@ def measured(
     found = {name: {"open_recoveries": Measure(being_recovered.count(name), now)} for name in fleet.services}
     for name, at in looks.items():
         found[name] |= {"health_score": Measure(seen[name].score, at), "change_rate": Measure(seen[name].change_rate, at)}
-    system = {
-        "open_recoveries": Measure(len(being_recovered), now),
-        "open_breakers": Measure(sum(breaker.state in REFUSING for breaker in breakers), now),
-    }
+    system = {"open_recoveries": Measure(len(being_recovered), now)}
+    if breakers is not None:
+        system["open_breakers"] = Measure(sum(breaker.state in REFUSING for breaker in breakers), now)
     if looks:
         newest, many = max(looks.values()), len(looks)
         system["health_score"] = Measure(sum(seen[name].score for name in looks) / many, newest)

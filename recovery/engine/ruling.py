@@ -19,7 +19,8 @@ from recovery.degrade.keys import RULE
 from recovery.degrade.rules import Standing, judge
 from recovery.engine.chronicle import tell
 from recovery.engine.recording import ENDED, ENDING, LAPSED, PUT, changed
-from recovery.models import Degradation, Event, RuleStanding
+from recovery.errors import StoreUnavailable
+from recovery.models import BreakerView, Degradation, Event, RuleStanding
 from recovery.ports import Breakers, Clock, Degradations, Store
 
 log = structlog.get_logger("recovery")
@@ -62,6 +63,7 @@ class Ruling:
         self._breakers = breakers
         self._fleet = fleet
         self._clock = clock
+        self._unlisted = False
 
     def look(self) -> None:
         """Judge every rule once. In a dry run nothing is degraded; without Redis or the database all waits: `StoreUnavailable`."""
@@ -94,9 +96,21 @@ class Ruling:
         return self._store.rule_standings() if unknown else standings
 
     def _measure(self, fleet: Fleet, now: datetime) -> Measures:
-        asked = any(rule.condition.metric == "open_breakers" for rule in fleet.degradation)
-        breakers = self._breakers.views() if asked else ()
-        return measured(fleet, self._store.service_states(), self._store.open_recoveries(), breakers, now)
+        return measured(fleet, self._store.service_states(), self._store.open_recoveries(), self._known_breakers(fleet), now)
+
+    def _known_breakers(self, fleet: Fleet) -> list[BreakerView] | None:
+        """Return every breaker, if a rule asks; None if they cannot be listed, which only that rule waits for."""
+        if not any(rule.condition.metric == "open_breakers" for rule in fleet.degradation):
+            return None
+        try:
+            found = self._breakers.views()
+        except StoreUnavailable as error:
+            if not self._unlisted:
+                log.warning("rule.waits", metric="open_breakers", reason=str(error))
+            self._unlisted = True
+            return None
+        self._unlisted = False
+        return found
 
     def _judge(self, rule: DegradationRule, before: RuleStanding | None, moment: Moment) -> None:
         known = before or RuleStanding(rule.name, _of(rule))

@@ -12,8 +12,8 @@ from recovery.degrade.keys import SYSTEM
 from recovery.degrade.ramp import restored
 from recovery.engine.degrading import Degrading
 from recovery.engine.ruling import Ruling
-from recovery.errors import StoreUnavailable
-from recovery.models import Degradation, Event, Level, RuleStanding, ServiceState, Status
+from recovery.errors import BreakerSpoiled, StoreUnavailable
+from recovery.models import BreakerView, Degradation, Event, Level, RuleStanding, ServiceState, Status
 from recovery.store.memory import MemoryStore
 from tests.world import World
 
@@ -349,6 +349,23 @@ def test_a_rule_that_was_taken_out_and_declared_anew_degrades_at_once_although_i
     found = world.now_in()
     assert found is not None
     assert found.until > world.now
+
+
+def test_breakers_that_cannot_be_listed_hold_up_only_the_rule_that_asks_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = Ruled({"for": 0}, {"name": "broken", "service": None, "when": "open_breakers > 0", "until": None, "for": 0, "calm": 0})
+    world.breakers.count("gate", ok=False)
+    world.seconds(1)
+    assert world.now_in("rule:broken", SYSTEM)
+
+    def foreign() -> list[BreakerView]:
+        raise BreakerSpoiled("the list of all breakers is a string")
+
+    monkeypatch.setattr(world.breakers, "views", foreign)
+    world.scores["web"] = 10
+    world.seconds(3)
+
+    assert world.now_in(), "another rule is judged all the same"
+    assert world.now_in("rule:broken", SYSTEM), "what nobody can tell ends nothing before its time"
 
 
 def test_a_database_that_was_restored_neither_keeps_a_rule_from_degrading_nor_from_letting_go(world: Ruled) -> None:
