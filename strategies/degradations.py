@@ -66,8 +66,6 @@ def put_step(
     strategy: str,
     ttl: float,
     wanted: Callable[[JsonObject], Degradation],
-    *,
-    keeps_older: bool = True,
 ) -> StepWork:
     """Return the step `name` that puts a degradation in force; its undo ends it, or puts back the older one that it renewed.
 
@@ -94,7 +92,7 @@ def put_step(
     def undo(intent: JsonObject, result: JsonObject | None) -> StepWork | None:
         if result is None:
             return None
-        older = cast("dict[str, Any] | None", intent.get("before")) if keeps_older else None
+        older = cast("dict[str, Any] | None", intent.get("before"))
         return put_back_step(context, degradations, from_table(older)) if older else end_step(context, degradations, strategy)
 
     return StepWork(name, run, prepare, reconcile, undo=undo)

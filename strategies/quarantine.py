@@ -1,13 +1,14 @@
 """Strategy `quarantine`: take a service out of the traffic before it does harm. It mitigates, never resolves, and ends after a time."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated
 
 from pydantic import BaseModel, Field
 
 from recovery.config.fleet import ServiceDeclaration
 from recovery.errors import StepFailed
-from recovery.models import Action, BreakerOrder, BreakerState, Category, JsonObject, Level, ServiceName
+from recovery.models import Action, BreakerOrder, BreakerState, BreakerView, Category, JsonObject, Level, ServiceName
 from recovery.ports import AttemptContext, StepWork
 from strategies.collaborators import Collaborators
 from strategies.degradations import Limited, degradation_of, end_step, put_step
@@ -57,7 +58,7 @@ class Quarantine:
             restore = end_step(context, self._degradations, self.name)
             return (self._let_go(context, options.breaker), restore) if options.breaker else (restore,)
         wanted = degradation_of(context, self.name, options, Level.EMERGENCY, (), {options.capability: 0})
-        isolate = put_step(context, self._degradations, "isolate", self.name, options.ttl, wanted, keeps_older=False)
+        isolate = put_step(context, self._degradations, "isolate", self.name, options.ttl, wanted)
         return (self._hold_open(context, options.breaker), isolate) if options.breaker else (isolate,)
 
     def verify_with(self, service: ServiceDeclaration, action: Action) -> tuple[str, ...] | None:
@@ -86,6 +87,16 @@ class Quarantine:
         view = self._breakers.view(name)
         return view.mode_by if view and view.mode is BreakerOrder.FORCED_OPEN else None
 
+    def _held_until(self, name: str, service: str) -> str | None:
+        """Return until when an older quarantine of the service holds the breaker open; None: there is none that does."""
+        view = self._breakers.view(name)
+        held = view is not None and view.mode is BreakerOrder.FORCED_OPEN and view.mode_by == by(service)
+        return view.mode_until.isoformat() if view and held and view.mode_until else None
+
+    def _hold(self, name: str, service: str, seconds: float) -> BreakerView:
+        why = f"{service} is in quarantine"
+        return self._breakers.operate(name, BreakerOrder.FORCED_OPEN, by(service), why, seconds, give_way=True)
+
     def _end(self, name: str, service: str) -> None:
         if self._holder(name) in {by(service), ""}:
             self._breakers.operate(name, BreakerOrder.AUTO, by(service), f"the quarantine of {service} is over", give_way=True)
@@ -94,12 +105,11 @@ class Quarantine:
         service, ttl = context.service.name, self._options(context.service).ttl
 
         def prepare() -> JsonObject:
-            return {"breaker": name, "mode_before": self._mode(name)}
+            return {"breaker": name, "mode_before": self._mode(name), "held_until": self._held_until(name, service)}
 
         def run(_intent: JsonObject) -> JsonObject:
             context.guard()
-            why = f"{service} is in quarantine"
-            view = self._breakers.operate(name, BreakerOrder.FORCED_OPEN, by(service), why, ttl + GRACE, give_way=True)
+            view = self._hold(name, service, ttl + GRACE)
             if view.mode_by != by(service):
                 who = view.mode_by or "an operator"
                 raise StepFailed(f"{who} has set breaker '{name}' to {view.mode}; `recovery breakers auto {name}` gives it free")
@@ -109,10 +119,28 @@ class Quarantine:
             held = self._holder(name) == by(service) and intent["mode_before"] == BreakerOrder.AUTO
             return {"breaker": name, "state": BreakerState.FORCED_OPEN} if held else None
 
-        def undo(_intent: JsonObject, result: JsonObject | None) -> StepWork | None:
-            return None if result is None else self._let_go(context, name)
+        def undo(intent: JsonObject, result: JsonObject | None) -> StepWork | None:
+            if result is None:
+                return None
+            older = intent.get("held_until")
+            return self._hold_again(context, name, datetime.fromisoformat(str(older))) if older else self._let_go(context, name)
 
         return StepWork("hold_open", run, prepare, reconcile, undo=undo)
+
+    def _hold_again(self, context: AttemptContext, name: str, until: datetime) -> StepWork:
+        """Return the step that leaves the breaker to the older quarantine that was renewed, until when that held it; safe to run twice."""
+        service = context.service.name
+
+        def run(_intent: JsonObject) -> JsonObject:
+            context.guard()
+            left = (until - context.clock()).total_seconds()
+            if left <= 0:
+                self._end(name, service)
+            elif self._holder(name) == by(service):
+                self._hold(name, service, left)
+            return {"breaker": name, "mode": self._mode(name)}
+
+        return StepWork("hold again", run, lambda: {"breaker": name, "until": until.isoformat()})
 
     def _let_go(self, context: AttemptContext, name: str) -> StepWork:
         service = context.service.name

@@ -6,16 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from recovery.breaker import MemoryBreakers
 from recovery.errors import LeaseLost, StepFailed
-from recovery.models import Degradation, JsonObject, Level, Outcome, utcnow
+from recovery.models import BreakerOrder, BreakerView, Degradation, JsonObject, Level, Outcome, utcnow
 from recovery.ports import StepWork
 from tests.contract.strategy_rigs import Attempted, Bench, declare, journaled
 from tests.world import World
 
-LAYERS = {"degrade": "recovery", "throttle": "throttle"}
+LAYERS = {"degrade": "recovery", "throttle": "throttle", "quarantine": "quarantine"}
 REMEDIES: dict[str, JsonObject] = {
     "degrade": {"level": "emergency", "features": ["search"], "ttl": 900},
     "throttle": {"percent": 5, "ttl": 900},
+    "quarantine": {"ttl": 900},
 }
 
 
@@ -185,7 +187,75 @@ def test_the_engine_takes_a_renewal_back_that_was_not_verified(tmp_path: Path, s
     done = bench.carry_out(service.model_copy(update={"verify_timeout": 0.1}), strategy)
 
     assert done.attempt.outcome is Outcome.INEFFECTIVE
-    assert f"rolled back: {strategy}" in done.attempt.reason
+    assert f"rolled back: {'isolate' if strategy == 'quarantine' else strategy}" in done.attempt.reason
     found = bench.degradations.current("shop", layer)
     assert found is not None
     assert replace(found, fence=0) == older
+
+
+class Guarded(Renewing):
+    """`shop` is in quarantine for 300 more seconds, with its breaker held open for 360 by an older recovery."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(home, "quarantine")
+        self.bench.breakers = MemoryBreakers(self.world.clock)
+        self.service = declare(remedies={"quarantine": {"ttl": 900, "breaker": "gate"}})
+        self.bench.breakers.operate("gate", BreakerOrder.FORCED_OPEN, "quarantine of shop", "", 360)
+        self.held_until = self.world.now + timedelta(seconds=360)
+
+    def take_back(self, intents: dict[str, JsonObject], results: dict[str, JsonObject]) -> None:
+        """Undo every step as the engine does, last one first."""
+        for work in reversed(self.attempted(8).works):
+            assert work.undo is not None
+            undone = work.undo(intents[work.name], results[work.name])
+            assert undone is not None
+            undone.run(undone.prepare())
+
+    def hold(self) -> tuple[dict[str, JsonObject], dict[str, JsonObject]]:
+        """Renew the quarantine, breaker and all."""
+        intents, results = {}, {}
+        for work in self.attempted().works:
+            intents[work.name] = journaled(work.prepare())
+            results[work.name] = journaled(work.run(intents[work.name]))
+        assert self.gate().mode_until == self.world.now + timedelta(seconds=960)
+        return intents, results
+
+    def gate(self) -> BreakerView:
+        found = self.bench.breakers.view("gate")
+        assert found is not None
+        return found
+
+
+def test_undoing_a_renewed_quarantine_leaves_the_breaker_to_the_older_one_until_when_that_held_it(tmp_path: Path) -> None:
+    guarded = Guarded(tmp_path)
+    done = guarded.hold()
+    guarded.world.later(60)
+
+    guarded.take_back(*done)
+
+    assert guarded.in_force() == replace(guarded.older, fence=8)
+    assert (guarded.gate().mode, guarded.gate().mode_by) == (BreakerOrder.FORCED_OPEN, "quarantine of shop")
+    assert guarded.gate().mode_until == guarded.held_until
+    guarded.world.later(301)
+    assert guarded.gate().mode is BreakerOrder.AUTO
+
+
+def test_a_breaker_that_the_older_quarantine_would_have_let_go_by_now_is_let_go(tmp_path: Path) -> None:
+    guarded = Guarded(tmp_path)
+    done = guarded.hold()
+    guarded.world.later(361)
+
+    guarded.take_back(*done)
+
+    assert guarded.gate().mode is BreakerOrder.AUTO
+
+
+@pytest.mark.parametrize("order", [BreakerOrder.AUTO, BreakerOrder.DISABLED])
+def test_a_breaker_that_an_operator_set_meanwhile_stays_as_it_was_set(tmp_path: Path, order: BreakerOrder) -> None:
+    guarded = Guarded(tmp_path)
+    done = guarded.hold()
+    guarded.bench.breakers.operate("gate", order, "ann", "")
+
+    guarded.take_back(*done)
+
+    assert guarded.gate().mode is order
