@@ -13,10 +13,11 @@ from redis import Redis
 
 from recovery.breaker import RedisBreakers
 from recovery.degrade import RedisDegradations
-from recovery.models import BreakerOrder, BreakerState, Degradation, Level, Mitigation, RecoveryState, RuleStanding, utcnow
+from recovery.models import BreakerOrder, BreakerState, Degradation, Level, Mitigation, RecoveryState, RuleStanding, Status, utcnow
 from recovery.store.engine import dispose
 from recovery.store.migrate import migrate
 from recovery.store.sql import SqlStore
+from tests.commands import seen
 from tests.contract.strategy_rigs import degradation
 from tests.rows import recovery
 from workers.cli import recovery as command_line
@@ -183,7 +184,23 @@ def test_force_recover_drops_every_layer_ends_its_mitigations_and_overrules_its_
     assert view.state is BreakerState.CLOSED
     assert store.rule_standings()["weak-shop"].overruled_by == "ann"
     assert [(actor, change, detail["reason"]) for actor, change, detail in trail(store)] == [("ann", "ended", "a false alarm")] * 3
-    assert "nothing degrades 'shop'" not in output(run("degradations", "shop"))
+    rule = "The rule weak-shop is overruled by ann: it degrades shop no more until health_score > 55 has held for 60 s."
+    assert rule in said.splitlines()
+    assert output(run("degradations", "shop")).splitlines() == ["Nothing is degraded.", rule]
+    assert rule not in output(run("degradations", "search"))
+
+
+@pytest.mark.parametrize(("status", "warns"), [(Status.UNHEALTHY, True), (Status.HEALTHY, False)])
+def test_force_recover_says_that_a_service_whose_checks_fail_may_be_degraded_again(
+    run: Run, redis_client: Redis, store: SqlStore, status: Status, warns: bool
+) -> None:
+    RedisDegradations(redis_client).put(degradation("shop", 7))
+    seen(store, "shop", status)
+
+    said = output(run("force-recover", "shop"))
+
+    again = """Its checks still fail: the platform may degrade it again; `recovery silence shop --for 30m --reason "..."` prevents that."""
+    assert (again in said.splitlines()) is warns
 
 
 def test_force_recover_of_one_layer_leaves_the_others(run: Run, redis_client: Redis, store: SqlStore) -> None:

@@ -14,6 +14,7 @@ from workers.cli.direct import by_option
 
 if TYPE_CHECKING:
     from recovery.engine.degrading import Degrading
+    from workers.cli.parts import Parts
 
 COLUMNS = ("service", "layer", "level", "until", "restored", "off", "left", "by", "reason")
 DROP = ("by", "left", "off", "restored", "layer")
@@ -72,7 +73,8 @@ def degrade(
     It replaces what a person put before. What strategies and rules put stands beside it; of all, the worst level counts.
     """
     from recovery.engine.degrading import Wish
-    from workers.cli.render import print_json
+    from workers.cli.parts import Parts
+    from workers.cli.render import print_json, print_lines
 
     of = _of(service, system=system)
     if twice := [name for name, _ in capabilities if [other for other, _ in capabilities].count(name) > 1]:
@@ -80,16 +82,16 @@ def degrade(
     if level == Level.NORMAL:
         if features or capabilities or ramp:
             raise click.UsageError("--level normal ends what a person put in force; it goes with --reason, --by and --json only")
-        put = _degrading().restore(of, by, reason)
+        put = _degrading(Parts()).restore(of, by, reason)
     else:
         if not reason:
             raise click.UsageError("say why: --reason TEXT")
         wish = Wish(of, Level(level), by, reason, ttl, features, dict(capabilities), ramp, ramp_stage.total_seconds())
-        put = _degrading().degrade(wish)
+        put = _degrading(Parts()).degrade(wish)
     if as_json:
         print_json(_plain(put))
     else:
-        click.echo(_ended_line(put) if level == Level.NORMAL else _put_line(put))
+        print_lines([_ended_line(put) if level == Level.NORMAL else _put_line(put)], hang=4)
 
 
 @click.command(short_help="List what is degraded, by whom, and until when.")
@@ -97,10 +99,16 @@ def degrade(
 @system_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def degradations(*, service: str | None, system: bool, as_json: bool) -> None:
-    """List every degradation, also those that are being restored; of one SERVICE: its own and the system's."""
-    from workers.cli.render import print_json, print_table
+    """List every degradation, also those that are being restored, and below them the rules that somebody has overruled.
 
-    degrading = _degrading()
+    Of one SERVICE: its own and the system's.
+    """
+    from workers.cli.overruled import overruled_lines
+    from workers.cli.parts import Parts
+    from workers.cli.render import print_json, print_lines, print_table
+
+    parts = Parts()
+    degrading = _degrading(parts)
     of = _of(service, system=system) if service or system else None
     if of is not None:
         degrading.require(of)
@@ -109,6 +117,7 @@ def degradations(*, service: str | None, system: bool, as_json: bool) -> None:
         print_json([_plain(each) for each in found])
         return
     print_table(COLUMNS, [_row(each) for each in found], empty="Nothing is degraded.", drop=DROP)
+    print_lines(overruled_lines(parts, of), hang=4)
 
 
 @click.command(short_help="End every degradation of a service at once.", epilog=FORCE_EXAMPLES)
@@ -121,19 +130,23 @@ def degradations(*, service: str | None, system: bool, as_json: bool) -> None:
 def force_recover(*, service: str | None, system: bool, layer: str | None, reason: str, by: str, as_json: bool) -> None:
     """Drop whatever degrades SERVICE, without any ramp: of people, of strategies and of rules.
 
-    No recovery restores it a second time, and a rule stays without effect until its own condition has let it go.
+    No recovery restores it a second time, and a rule stays without effect until its own condition has let it go. While its checks fail,
+    a new recovery may degrade it again: `recovery silence SERVICE` prevents that.
     """
-    from workers.cli.render import print_json
+    from workers.cli.overruled import after_force
+    from workers.cli.parts import Parts
+    from workers.cli.render import print_json, print_lines
 
-    of = _of(service, system=system)
-    dropped = _degrading().force_recover(of, by, reason, layer)
+    of, parts = _of(service, system=system), Parts()
+    degrading = _degrading(parts)
+    dropped = degrading.force_recover(of, by, reason, layer)
     if as_json:
         print_json([_plain(each) for each in dropped])
         return
     layers = ", ".join(each.layer for each in dropped) or "what recoveries and rules still held"
-    rest = ", ".join(each.layer for each in _degrading().all() if each.service == of)
+    rest = ", ".join(each.layer for each in degrading.all() if each.service == of)
     left = f"still degraded by {rest}" if rest else "degraded by nothing of its own any more" if of != SYSTEM else "degraded no more"
-    click.echo(f"{_name(of)} is {left} (dropped: {layers}).")
+    print_lines([f"{_name(of)} is {left} (dropped: {layers}).", *after_force(parts, of)], hang=4)
 
 
 def _of(service: str | None, *, system: bool) -> str:
@@ -144,7 +157,7 @@ def _of(service: str | None, *, system: bool) -> str:
     return SYSTEM if service is None else service
 
 
-def _degrading() -> "Degrading":
+def _degrading(parts: "Parts") -> "Degrading":
     from recovery.breaker import RedisBreakers
     from recovery.degrade import RedisDegradations
     from recovery.engine.degrading import Degrading
@@ -153,11 +166,9 @@ def _degrading() -> "Degrading":
     from strategies.collaborators import unconnected
     from strategies.drivers import DRIVERS
     from workers.cli.direct import fleet_of, quieten
-    from workers.cli.parts import Parts
     from workers.degrading import release
 
     quieten()
-    parts = Parts()
     fleet, redis = fleet_of(parts), connect(parts.settings.redis)
     shared = RedisDegradations(redis)
     strategies = build(replace(unconnected(DRIVERS, utcnow), degradations=shared, breakers=RedisBreakers(redis)))
