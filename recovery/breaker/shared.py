@@ -14,7 +14,7 @@ from recovery.breaker.circuit import Admission, Circuit, Result
 from recovery.breaker.fleet import Ended, FleetView, Order
 from recovery.breaker.options import BreakerOptions
 from recovery.breaker.snapshot import Snapshot, snapshot_of
-from recovery.breaker.spoiled import BREAKERS, MOST_DIGITS, is_about_one_key
+from recovery.breaker.spoiled import BREAKERS, is_about_one_key, version_in
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -258,7 +258,7 @@ def _version(found: bytes | str | Exception | None) -> int:
         if not is_about_one_key(found):
             raise found
         return 0
-    return int(found) if found and found.isdigit() and len(found) <= MOST_DIGITS else 0
+    return (version_in(found) if found else None) or 0
 
 
 def _text(value: bytes | str) -> str:

@@ -12,15 +12,15 @@ from recovery.breaker.options import Mode
 BREAKERS = "recovery:breakers"
 """The key of the list of all breakers."""
 STATES, SHOWN, MODES = (frozenset(get_args(words)) for words in (State, Shown, Mode))
-COUNTS = ("now", "successes", "stage", "streak", "trips", "calls", "failures", "slow", "in_a_row", "votes")
-TIMES = ("stage_until", "opened_at", "retry_at", "repairing_until", "mode_at", "mode_until", "ramp")
+COUNTS = ("successes", "stage", "streak", "trips", "calls", "failures", "slow", "in_a_row", "votes")
+TIMES = ("now", "stage_until", "opened_at", "retry_at", "repairing_until", "mode_at", "mode_until", "ramp")
 TEXTS = ("name", "reason")
+MOST_COUNTED = 10**14
+"""Counts are below it, as in `lua/sound.lua`: above it Lua's JSON does not tell whole numbers apart."""
 YEAR_10000 = 253_402_300_799_000
 """Milliseconds; what people read their times with ends there."""
-
-
-MOST_DIGITS = 16
-"""Of a version; beyond them Lua does not tell whole numbers apart."""
+NEWEST = 2**52
+"""Versions are below it, as in `lua/sound.lua`. What is above must not be remembered: it would come back after each reset."""
 
 
 class Nonsense(ValueError):
@@ -34,16 +34,24 @@ def read_breaker(text: bytes | str) -> dict[str, Any]:
         sound = (
             (told["state"] in STATES and told["shown"] in SHOWN and told["mode"] in MODES)
             and all(isinstance(told[name], str) for name in TEXTS)
-            and all(_is_number(told[name]) for name in COUNTS)
-            and all(told.get(name) is None or _is_number(told[name]) for name in TIMES)
-            and told["version"].isdigit()
-            and len(told["version"]) <= MOST_DIGITS
+            and all(_is_below(MOST_COUNTED, told[name]) for name in COUNTS)
+            and all(told.get(name) is None or _is_below(YEAR_10000, told[name]) for name in TIMES)
+            and told["now"] is not None
+            and version_in(told["version"]) is not None
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Nonsense(f"{text[:200]!r} is no breaker: {error!r}") from error
     if not sound:
         raise Nonsense(f"{text[:200]!r} is no breaker")
     return told
+
+
+def version_in(text: bytes | str) -> int | None:
+    """Return the version that `text` is, None if no breaker can have it."""
+    digits = text.decode("ascii", errors="replace") if isinstance(text, bytes) else text
+    if len(digits) > len(str(NEWEST)) or not (digits.isascii() and digits.isdigit()):
+        return None
+    return version if (version := int(digits)) < NEWEST else None
 
 
 def is_about_one_key(error: Exception) -> bool:
@@ -70,5 +78,5 @@ def what_is_wrong_with_the_list(error: Exception) -> str:
     return f"{BREAKERS} is no list of them ({error}); after `DEL {BREAKERS}` each program that runs lists its own again within seconds"
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and 0 <= value <= YEAR_10000
+def _is_below(limit: int, value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value < limit

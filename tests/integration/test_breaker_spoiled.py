@@ -48,6 +48,9 @@ GARBAGE = {
     "a huge number": b"1e300",
     "many digits": b"9" * 30,
     "the largest that is told apart": b"9007199254740991",
+    "the largest version": b"4503599627370495",
+    "the largest count": b"99999999999999",
+    "the last moment": b"253402300798999",
     "no UTF-8": b"\xff\xfe\x00\r\n",
     "JSON": b'{"a": [1]}',
     "missing": None,
@@ -348,7 +351,7 @@ def test_no_garbage_that_is_pushed_is_taken_in(stage: Stage, field: str) -> None
     pushed = next(message["data"] for message in messages if message["type"] == "message")
     listener.close()
     told: dict[str, Any] = json.loads(pushed)
-    odds: tuple[Any, ...] = ("letters", None, [], {"a": 1}, -1, 1e300, float("nan"), "9" * 30, "9" * 5_000, True)
+    odds: tuple[Any, ...] = ("letters", None, [], {"a": 1}, -1, 1e300, float("nan"), "²", "9" * 16, "9" * 30, "9" * 5_000, True)
     for garbage in odds:
         stage.link.hear(json.dumps(told | {field: garbage}).encode(), stage.redis)
     stage.link.hear(b"[" * 100_000, stage.redis)
@@ -358,6 +361,39 @@ def test_no_garbage_that_is_pushed_is_taken_in(stage: Stage, field: str) -> None
     RedisBreakers(stage.redis).operate("sound", BreakerOrder.DISABLED, "ann", "test")
     stage.link.load(stage.redis)
     assert stage.sound.state == "disabled", "the next true news is newer"
+
+
+@pytest.mark.parametrize(
+    ("field", "largest"),
+    [("version", str(2**52 - 1)), ("trips", 10**14 - 1), ("mode_at", 253402300798999)],
+    ids=["version", "trips", "mode_at"],
+)
+def test_the_largest_that_is_taken_in_spoils_nothing_when_it_comes_back_and_cannot_grow(stage: Stage, field: str, largest: int) -> None:
+    breaker = stage.another()
+    stage.redis.hset(key_of(breaker.name), field, largest)
+    stage.link.load(stage.redis)
+    stage.use(breaker)
+
+    for _ in range(3):
+        stage.put_right(breaker)
+        stage.use(breaker)
+        assert stage.link.hears(breaker), "what the process remembers is sound"
+    stage.is_whole()
+
+
+@pytest.mark.parametrize(("field", "limit"), [("version", str(2**52)), ("trips", 10**14), ("mode_at", 253402300799000)])
+def test_what_the_scripts_refuse_is_not_taken_in_from_a_message_either(stage: Stage, field: str, limit: object) -> None:
+    said = stage.redis.pubsub()  # type: ignore[no-untyped-call]
+    said.subscribe(BREAKER_CHANGED)
+    RedisBreakers(stage.redis).operate("sound", BreakerOrder.FORCED_OPEN, "ann", "test")
+    pushed = next(message["data"] for message in said.listen() if message["type"] == "message")
+    said.close()
+    stage.link.hear(json.dumps(json.loads(pushed) | {field: limit}).encode(), stage.redis)
+
+    for _ in range(2):
+        stage.link.load(stage.redis)
+        assert stage.link.hears(stage.sound)
+    assert stage.sound.state == "forced_open"
 
 
 @pytest.fixture

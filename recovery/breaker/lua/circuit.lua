@@ -92,10 +92,16 @@ local function note(at, reason)
   if after ~= before then tell_history(at, before, after, reason) end
 end
 
+-- Returns what may be written for a field: a value that cannot grow further stays the largest that is sound, so that no breaker spoils
+-- itself and no process remembers what would spoil it again after each reset.
+local function kept_within(value, limit) return value and math.max(0, math.min(value, limit - 1)) end
+
 -- Writes what changed, tells the callers if they must know, and returns the answer of the script.
 local function answer(...)
   if circuit.push or circuit.dirty then
-    circuit.version = whole(math.max(now_us, tonumber(circuit.version) + 1))
+    circuit.version = whole(kept_within(math.max(now_us, tonumber(circuit.version) + 1), NEWEST))
+    for _, field in ipairs(COUNTS) do circuit[field] = kept_within(circuit[field], MOST_COUNTED) end
+    for _, field in ipairs(TIMES) do circuit[field] = kept_within(circuit[field], YEAR_10000) end
     local pairs_ = {}
     for _, field in ipairs(FIELDS) do
       local value = circuit[field]

@@ -11,6 +11,7 @@ local SHOWN = { closed = true, open = true, half_open = true, repairing = true, 
 local LONGEST = 86400000 -- ms; nothing is promised for longer than a day
 local YEAR_10000 = 253402300799000 -- ms; what people read their times with ends there
 local MOST = 9007199254740992 -- above it Lua does not tell whole numbers apart
+local NEWEST = 4503599627370496 -- 2^52; versions begin at Redis's clock in us, which comes there in 2112
 local MOST_COUNTED = 100000000000000 -- above it cjson does not
 local NEEDED = { 'minimum_requests', 'slow_call_rate', 'success_threshold', 'half_open_requests', 'permit_timeout', 'reset_timeout',
                  'backoff_factor', 'max_reset_timeout', 'jitter', 'ramp_stage', 'quorum' }
@@ -34,7 +35,7 @@ local function nonsense(fields, counts, times)
   local known = fields.state ~= ''
   if known and not STATES[fields.state] or not known and (fields.version ~= '' or fields.trips ~= '') then return 'state' end
   if known and not MODES[fields.mode] then return 'mode' end
-  if known and not is_below(MOST, fields.version) then return 'version' end
+  if known and not is_below(NEWEST, fields.version) then return 'version' end
   if fields.shown ~= '' and not SHOWN[fields.shown] then return 'shown' end
   for _, field in ipairs(counts) do
     if fields[field] ~= '' and not is_below(MOST_COUNTED, fields[field]) then return field end
