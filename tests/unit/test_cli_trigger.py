@@ -1,7 +1,7 @@
 """`recovery trigger` says what became of the request: begun, held and by whom, rehearsed, left alone, or merged."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
 from typing import Any
@@ -47,9 +47,9 @@ def trigger(world: World, monkeypatch: pytest.MonkeyPatch) -> Trigger:
                 world.advance(accepted.recovery.id)
         return dict(answer(accepted))
 
-    def run(*arguments: str) -> list[str]:
-        done = CliRunner().invoke(command_line, ["trigger", "web", "restart", *arguments])
-        assert done.exit_code == 0, done.output
+    def run(*arguments: str, strategy: Sequence[str] = ("restart",), code: int = 0) -> list[str]:
+        done = CliRunner().invoke(command_line, ["trigger", "web", *strategy, *arguments])
+        assert done.exit_code == code, done.output
         return done.output.splitlines()
 
     monkeypatch.setattr(parts, "Parts", lambda: Reached(world.store))
@@ -113,7 +113,7 @@ def test_a_dry_run_says_what_would_be_done_and_that_nothing_is(world: World, tri
     told = trigger("--dry-run")
 
     assert told[0].endswith("of web is a dry run, nothing is touched: restart.")
-    assert told[1] == "It is suppressed: dry run (recovery): would run restart."
+    assert told[1:] == ["It is suppressed: dry run (recovery): would run restart."]
     assert world.store.open_recoveries() == []
 
 
@@ -128,10 +128,36 @@ def test_a_dry_run_beside_an_open_recovery_names_that(world: World, trigger: Tri
 def test_what_is_left_alone_does_not_begin(world: World, trigger: Trigger) -> None:
     world.change("web", managed=False)
 
-    told = trigger()
+    told = trigger(code=4)
 
     assert told[0].endswith("of web does not begin: restart.")
-    assert told[1] == "It is suppressed: web is declared managed = false: it is watched, not touched."
+    assert told[1:] == ["It is suppressed: web is declared managed = false: it is watched, not touched."]
+
+
+@pytest.mark.parametrize("level", ["service", "platform"])
+def test_a_dry_run_that_nobody_asked_for_says_so_and_a_script_sees_that_nothing_is_done(world: World, trigger: Trigger, level: str) -> None:
+    world.change("web" if level == "service" else "", dry_run=True)
+
+    told = trigger(code=4)
+
+    assert told[0].endswith("of web is a dry run, nothing is touched: restart.")
+    assert told[1:] == [f"It is suppressed: dry run ({level}): would run restart."]
+    assert json.loads("\n".join(trigger("--json", code=4)))["state"] == "suppressed"
+
+
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_where_nothing_can_be_done_a_script_sees_that(world: World, trigger: Trigger, more: tuple[str, ...]) -> None:
+    for strategy in world.strategies.values():
+        strategy.refusal = "it has no driver"
+
+    told = trigger(*more, strategy=(), code=3)
+
+    if more:
+        assert json.loads("\n".join(told))["state"] == "failed"
+    else:
+        assert told[0].endswith("of web does not begin: nothing that can be done.")
+        assert told[1].startswith("It has failed: nothing could be tried")
+        assert len(told) == 2, "there is nothing to follow"
 
 
 @pytest.mark.parametrize(("paused", "standing"), [(False, "It is under way: attempt 1: restart."), (True, "Held by kill_switch: ")])

@@ -39,10 +39,13 @@ def trigger(
     timeout: float | None,
     as_json: bool,
 ) -> None:
-    """Start a recovery of SERVICE by hand: with its plan for an unavailable service, or with STRATEGY alone."""
+    """Start a recovery of SERVICE by hand: with its plan for an unavailable service, or with STRATEGY alone.
+
+    Exit code 0 if it begins or may begin yet; 3 if nothing can be done, 4 if it is left alone (as in a dry run of the platform).
+    """
     from workers.cli.parts import Parts, require_strategy
-    from workers.cli.render import print_json
-    from workers.cli.requested import as_table, requested
+    from workers.cli.render import print_json, print_lines
+    from workers.cli.requested import as_table, exit_code, requested
 
     if strategy is not None:
         require_strategy(strategy)
@@ -56,7 +59,8 @@ def trigger(
     elif as_json:
         print_json(as_table(answer, found))
     else:
-        click.echo("\n".join(requested(answer, found)))
+        print_lines(requested(answer, found), hang=4)
+    raise click.exceptions.Exit(exit_code(found))
 
 
 @click.command(short_help="End a recovery at its next step.")
@@ -71,7 +75,7 @@ def cancel(*, recovery: str, reason: str, by: str, as_json: bool) -> None:
     """
     from workers.cli.direct import AWAY, nudge
     from workers.cli.parts import Parts
-    from workers.cli.render import print_json
+    from workers.cli.render import print_json, print_lines
     from workers.cli.story import find
 
     parts = Parts()
@@ -85,11 +89,10 @@ def cancel(*, recovery: str, reason: str, by: str, as_json: bool) -> None:
         state = "closed" if stopping is None else "cancelling"
         print_json({"recovery_id": found.id, "service": found.service, "state": state, "nudged": is_told})
     elif stopping is None:
-        click.echo(f"The recovery of {found.service} ({found.id}) is closed.")
+        print_lines([f"The recovery of {found.service} ({found.id}) is closed."], hang=4)
     else:
-        click.echo(f"The recovery of {found.service} ({found.id}) ends at its next step.")
-        if not is_told:
-            click.echo(f"{AWAY}, but a step under way is the last one.")
+        away = [] if is_told else [f"{AWAY}, but a step under way is the last one."]
+        print_lines([f"The recovery of {found.service} ({found.id}) ends at its next step.", *away], hang=4)
 
 
 def ask(task: str, kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from recovery.models import Recovery
+from recovery.models import Recovery, RecoveryState
+from workers.cli.edge import OK
+from workers.cli.follow import exit_code_of
 from workers.cli.words import without_echo, without_left_out
 
 LET_GO = {
@@ -11,6 +13,9 @@ LET_GO = {
     "approval": "`recovery approve {id}` answers.",
 }
 """Guard -> what a person can do about it."""
+BECAME = {RecoveryState.SUCCEEDED: "has succeeded", RecoveryState.FAILED: "has failed"}
+REHEARSED = "dry run ("
+"""How the reason of a recovery begins that the recovery's, the service's or the platform's dry run kept from beginning."""
 
 
 def requested(answer: dict[str, Any], found: Recovery | None) -> list[str]:
@@ -20,8 +25,15 @@ def requested(answer: dict[str, Any], found: Recovery | None) -> list[str]:
         answer: what the task `recovery.trigger` answered.
         found: the recovery by now; None: nobody can tell.
     """
-    look = f"Follow it with `recovery show {str(answer['recovery_id'])[:8]}`."
-    return [headline(answer, found), *(_standing(found, merged=_is_merged(answer)) if found else ()), look]
+    look = [f"Follow it with `recovery show {str(answer['recovery_id'])[:8]}`."] if found is None or found.state.is_open else []
+    return [headline(answer, found), *(_standing(found, merged=_is_merged(answer)) if found else ()), *look]
+
+
+def exit_code(found: Recovery | None) -> int:
+    """Return 0 for what has begun, may begin yet, or was asked for as a dry run; else what `--wait` returns: nothing will be done."""
+    if found is None or found.state.is_open or found.started_at is not None:
+        return OK
+    return OK if found.dry_run and _is_rehearsal(found) else exit_code_of(found)
 
 
 def headline(answer: dict[str, Any], found: Recovery | None) -> str:
@@ -57,7 +69,11 @@ def _became(found: Recovery | None) -> str:
         return "has begun"
     if found.state.is_open:
         return "waits and has not begun" if found.held_by else "was taken in"
-    return "is a dry run, nothing is touched" if found.dry_run else "does not begin"
+    return "is a dry run, nothing is touched" if _is_rehearsal(found) else "does not begin"
+
+
+def _is_rehearsal(found: Recovery) -> bool:
+    return found.reason.startswith(REHEARSED)
 
 
 def _standing(found: Recovery, *, merged: bool) -> list[str]:
@@ -66,7 +82,7 @@ def _standing(found: Recovery, *, merged: bool) -> list[str]:
 
     reason = without_echo(without_left_out(found.reason, found.plan)).rstrip(".")
     if not found.state.is_open:
-        return [f"It is {found.state}: {reason}."]
+        return [f"It {BECAME.get(found.state, f'is {found.state}')}: {reason}."]
     if not found.held_by:
         return [f"It is under way: {reason}."] if merged else []
     again = f" It is looked at again at {moment(found.due_at)}, or before." if found.due_at else ""
