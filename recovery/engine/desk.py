@@ -168,7 +168,7 @@ class Desk:
             tell(move.events)
 
     def restore(self, mitigation: Mitigation) -> Accepted | None:
-        """Open a scheduled recovery that takes a mitigation away; None while another one is open or the last one is quiet.
+        """Open a scheduled recovery that takes a mitigation away; None while another one is open, the last one is quiet, or it is gone.
 
         A restore that failed, was held back or cancelled is quiet for the platform's `retry_failed_after`.
         """
@@ -176,7 +176,8 @@ class Desk:
         message = f"healthy again: end {mitigation.strategy}"
         draft = self._drafts.draft(Kind.SCHEDULED, declared.name, Category.UNKNOWN, plan_restore(mitigation, self._strategies), message)
         busy = self._store.busy(draft.created_at)
-        return None if draft.service in busy or draft.fingerprint in busy else self._open(draft)
+        gone = mitigation not in self._store.mitigations()  # asked last: a restore that is no longer open has taken it away by now
+        return None if gone or draft.service in busy or draft.fingerprint in busy else self._open(draft)
 
     def restore_all(self) -> list[Accepted]:
         """Open a restore for every mitigation whose service has been healthy for its `healthy_for` seconds."""

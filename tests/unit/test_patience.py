@@ -6,7 +6,7 @@ from unittest.mock import patch
 import pytest
 
 from recovery.errors import StoreUnavailable
-from recovery.models import Category, Kind, Outcome, RecoveryState, Status, fingerprint_of, new_id
+from recovery.models import Category, Kind, Mitigation, Outcome, RecoveryState, Status, fingerprint_of, new_id
 from recovery.ports import Execute
 from recovery.store.memory import MemoryStore
 from tests.rows import T0
@@ -112,6 +112,26 @@ def test_a_restore_that_is_held_back_is_not_tried_every_second() -> None:
 
     assert opened == 2, "one per minute"
     assert world.ledger == ["degrade.one", "degrade.two"]
+
+
+def test_a_restore_that_ends_while_another_worker_looks_is_not_opened_anew() -> None:
+    world = World("degrade")
+    world.run(world.report())
+    world.later(5)
+    world.see("web", Status.HEALTHY, since=2)
+    (restore,) = world.desk.restore_all()
+    look = world.store.mitigations
+
+    def look_and_let_it_end() -> list[Mitigation]:
+        found = look()
+        world.run(restore.recovery.id)
+        return found
+
+    with patch.object(world.store, "mitigations", side_effect=look_and_let_it_end):
+        assert world.desk.restore_all() == []
+
+    assert look() == []
+    assert len(world.told("recovery:opened")) == 2, "the one that degraded, and its restore"
 
 
 def test_a_cancelled_restore_stays_cancelled_for_a_while() -> None:
