@@ -133,7 +133,8 @@ class Degrading:
         there = [each for each in everywhere if each.service == service and layer in {None, each.layer}]
         left = [each for each in self._store.mitigations() if each.service == service and self._is_behind(each, layer)]
         standings = self._store.rule_standings().values()
-        ruled = [each.rule for each in standings if each.service == service and each.in_force and layer in {None, RULE + each.rule}]
+        ruled = [each.rule for each in standings if each.service == service and each.in_force and not each.overruled_by]
+        ruled = [rule for rule in ruled if layer in {None, RULE + rule}]
         if not (there or left or ruled):
             where = f" in layer '{layer}'" if layer else ""
             raise NotDegraded(f"nothing degrades {_named(service)}{where}; `recovery degradations` lists what is in force")

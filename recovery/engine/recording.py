@@ -77,17 +77,26 @@ def record(store: Store, events: list[Event]) -> None:
     tell(events)
 
 
-def changed(degradation: Degradation, change: str, now: datetime, by: str, reason: str = "") -> Event:
-    """Return the event that tells what somebody did to a degradation."""
+def changed(degradation: Degradation, change: str, now: datetime, by: str, reason: str | None = None) -> Event:
+    """Return the event that tells what somebody did to a degradation, or that time did it.
+
+    Args:
+        degradation: as it was before it ended, or as it is from now on.
+        change: what happened, such as `PUT`.
+        now: when.
+        by: who did it, or put what ended by itself.
+        reason: why; None: for the same reason for which it was put.
+    """
+    until = degradation.until if change == PUT else min(degradation.until, now)
     data: JsonObject = {
         "change": change,
         "layer": degradation.layer,
         "level": str(degradation.level),
-        "until": degradation.until.isoformat(),
+        "until": until.isoformat(),
         "ramp": list(degradation.ramp),
         "features_off": list(degradation.features_off),
         "capabilities": dict(degradation.capabilities),
-        "reason": reason or degradation.reason,
+        "reason": degradation.reason if reason is None else reason,
         "by": by,
     }
     return Event(CHANGED, now, degradation.service, degradation.recovery_id or None, data)
