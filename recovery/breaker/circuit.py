@@ -126,13 +126,18 @@ def admit(circuit: Circuit, options: BreakerOptions, now: float, permit: str, dr
             return circuit, Admission(allowed=False, retry_after=remaining)
         circuit = half_opened(circuit)
     if circuit.stage:
-        allowed = draw * 100 < options.ramp[circuit.stage - 1]
+        allowed = draw * 100 < let_through(circuit, options)
         return circuit, Admission(allowed, retry_after=0.0 if allowed else max(0.0, (circuit.stage_until or now) - now))
     under_way = tuple((holder, until) for holder, until in circuit.permits if until > now)
     if len(under_way) >= options.half_open_requests:
         soonest = min(until for _, until in under_way) - now
         return replace(circuit, permits=under_way), Admission(allowed=False, retry_after=soonest)
     return replace(circuit, permits=(*under_way, (permit, now + options.permit_timeout))), Admission(allowed=True, permit=permit)
+
+
+def let_through(circuit: Circuit, options: BreakerOptions) -> int:
+    """Return the percentage of calls that pass in a stage of the ramp: all in one that only the options of another process have."""
+    return options.ramp[circuit.stage - 1] if circuit.stage <= len(options.ramp) else 100
 
 
 def refuses_for(circuit: Circuit, options: BreakerOptions, now: float) -> float:

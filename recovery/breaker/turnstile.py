@@ -8,6 +8,7 @@ import os
 from math import inf
 from typing import TYPE_CHECKING, NoReturn
 
+from recovery.breaker.aside import aside
 from recovery.breaker.circuit import Admission, Result, admit, at, mode_of, probed
 from recovery.breaker.fleet import Ended, Fleet
 from recovery.breaker.picks import classify, describe
@@ -16,10 +17,12 @@ from recovery.breaker.window import Window
 from recovery.errors import CircuitOpen
 
 if TYPE_CHECKING:
-    from asyncio import Future
+    from concurrent.futures import Future
 
 ASK_AGAIN = 0.05
 """Seconds a refused caller's process waits before it asks the fleet for a permit again."""
+ASK_WITHIN = 0.5
+"""Seconds that a caller waits for the fleet's answer; the connection's own timeouts are shorter, but bound no name server."""
 MOST_ASKING = 10
 """Calls of one process that ask the fleet at once; further ones are refused, because hundreds of connections would do Redis no good."""
 PROBE_ENDS_WITHIN = 1.0
@@ -55,40 +58,72 @@ class Turnstile(Standing):
             retry_after = min(self.options.reset_timeout, remaining) if self._shown == "forced_open" else remaining
             raise CircuitOpen(self.name, self._shown, retry_after, self._why)
         permit = os.urandom(16).hex()
-        if self._fleet is not None and self._must_ask(now):
-            return self._take(permit, self._ask(self._fleet, permit))
-        return self._decide(permit)
-
-    async def enter_async(self) -> Ticket:
-        """Do what `enter` does without blocking the loop."""
-        if self._fleet is None or self.clock() < self._refuse_until or not self._must_ask(self.clock()):
-            return self.enter()
-        import asyncio  # here it is loaded already; a service without it does not pay for it
-
-        permit = os.urandom(16).hex()
-        asking = asyncio.get_running_loop().run_in_executor(None, self._ask, self._fleet, permit)
+        asking = self._ask(permit, now)
+        if asking is None:
+            return self._decide(permit)
         try:
-            admission = await asyncio.shield(asking)
-        except asyncio.CancelledError:
+            admission = asking.result(ASK_WITHIN)
+        except TimeoutError:
+            asking.add_done_callback(self._give_back)
+            return self._decide(permit)
+        except BaseException:  # whatever a signal handler raises
             asking.add_done_callback(self._give_back)
             raise
         return self._take(permit, admission)
 
-    def _ask(self, fleet: Fleet, permit: str) -> Admission | None:
-        """Ask the fleet for a permit, unless as many calls ask already as could get one: each of them takes a connection."""
+    async def enter_async(self) -> Ticket:
+        """Do what `enter` does without blocking the loop."""
+        now = self.clock()
+        if self._fleet is None or now < self._refuse_until or not self._must_ask(now):
+            return self.enter()
+        import asyncio  # here it is loaded already; a service without it does not pay for it
+
+        permit = os.urandom(16).hex()
+        asking = self._ask(permit, now)
+        if asking is None:
+            return self._decide(permit)
+        try:
+            admission = await asyncio.wait_for(asyncio.wrap_future(asking), ASK_WITHIN)
+        except TimeoutError:
+            asking.add_done_callback(self._give_back)
+            return self._decide(permit)
+        except BaseException:
+            asking.add_done_callback(self._give_back)
+            raise
+        return self._take(permit, admission)
+
+    def _ask(self, permit: str, now: float) -> "Future[Admission | None] | None":
+        """Begin to ask the fleet for a permit; None: this process decides.
+
+        As many calls ask at once as could get one, because each takes a connection; further ones are refused.
+        """
+        fleet = self._fleet
+        if fleet is None or not self._must_ask(now) or not fleet.hears(self._breaker):
+            return None
         with self._lock:
-            if self._asking >= min(self.options.half_open_requests, MOST_ASKING) or self.clock() < self._refuse_until:
-                return Admission(allowed=False, retry_after=ASK_AGAIN)
-            self._asking += 1
+            may_ask = self._asking < min(self.options.half_open_requests, MOST_ASKING) and self.clock() >= self._refuse_until
+            self._asking += may_ask
+        if not may_ask:
+            self._take(permit, Admission(allowed=False, retry_after=ASK_AGAIN))
+        try:
+            return aside(lambda: self._asked(fleet, permit))
+        except RuntimeError:
+            self._has_asked()
+            return None
+
+    def _asked(self, fleet: Fleet, permit: str) -> Admission | None:
         try:
             return fleet.admit(self._breaker, permit)
         finally:
-            with self._lock:
-                self._asking -= 1
+            self._has_asked()
+
+    def _has_asked(self) -> None:
+        with self._lock:
+            self._asking -= 1
 
     def _give_back(self, asked: "Future[Admission | None]") -> None:
-        """Return a permit that came after its caller was cancelled; the fleet has few."""
-        admission = None if asked.cancelled() or asked.exception() else asked.result()
+        """Return a permit that came when its caller had gone; the fleet has few."""
+        admission = None if asked.exception() else asked.result()
         if admission is not None and admission.permit:
             with self._lock:
                 self._tell(Ended("void", permit=admission.permit))

@@ -180,10 +180,10 @@ class RecoveryClient(Reporter):
         began = time.monotonic()
         for heartbeat in self._heartbeats:
             heartbeat.stop()
+        self._link.close(LAST_WAIT / 2)  # it tells what waits through the watch's connections
         self._watch.stop()
         self._view.cut_off()
         self._endings.close()
-        self._link.close(LAST_WAIT / 2)
         self._sender.close(max(0.1, LAST_WAIT - (time.monotonic() - began)))
         _open_clients.discard(self)
 

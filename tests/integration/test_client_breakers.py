@@ -21,6 +21,8 @@ from recovery.errors import ConfigurationError
 from recovery.models import BreakerOrder, BreakerState, Failure
 from tests.support import ValkeyServer, eventually
 
+Entries = list[tuple[bytes, dict[bytes, bytes]]]
+
 
 @pytest.fixture
 def server(short_dir: Path) -> Iterator[ValkeyServer]:
@@ -107,7 +109,7 @@ def test_opening_reports_a_failure_of_the_service_once(here: RecoveryClient, the
     fail(mine, 3)
     eventually(lambda: theirs.state == "open" and here.stats().sent == 1)
 
-    (entry,) = cast("list[tuple[bytes, dict[bytes, bytes]]]", redis_client.xrange("recovery:reports"))
+    (entry,) = cast("Entries", redis_client.xrange("recovery:reports"))
     failure = Failure.model_validate_json(entry[1][b"failure"])
     assert (failure.service, failure.category) == ("payments", "circuit_open")
     assert failure.message == "circuit 'gateway' opened: 3 failures in a row, at last ZeroDivisionError: division by zero"
@@ -260,6 +262,24 @@ def test_a_closing_that_came_while_something_was_still_to_be_told_is_taken_in_by
 
     assert mine.state == "closed"
     link.close(5.0)
+
+
+def test_the_end_of_a_client_comes_after_what_its_breakers_have_to_tell(
+    valkey_url: str, redis_client: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recovery.client.client.LAST_WAIT", 60.0)  # a slow machine may take longer than a service would wait
+    client = RecoveryClient(valkey_url, spool=tmp_path)
+    breakers = [client.breaker(f"last{number}", failure_threshold=1) for number in range(40)]
+    assert client.warm_up(30)
+    eventually(lambda: client._link.connected)
+    for breaker in breakers:
+        fail(breaker)
+
+    client.close()
+
+    assert {redis_client.hget(key_of(breaker.name), "state") for breaker in breakers} == {b"open"}
+    reported = b" ".join(text for _, fields in cast("Entries", redis_client.xrange("recovery:reports")) for text in fields.values())
+    assert all(f'"{breaker.name}"'.encode() in reported for breaker in breakers)
 
 
 def test_after_the_end_of_the_client_breakers_go_on_alone_and_keep_nothing(here: RecoveryClient) -> None:

@@ -4,10 +4,11 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import NoReturn
 
 import pytest
 
-from recovery.breaker import Breaker, BreakerOptions
+from recovery.breaker import Breaker, BreakerOptions, turnstile
 from recovery.breaker.changes import Change
 from recovery.breaker.circuit import Admission, Circuit, Ordered
 from recovery.breaker.fleet import Ended
@@ -74,6 +75,15 @@ def test_stages_of_a_ramp_are_decided_here(fleet: RecordingFleet, clock: Clock) 
 
     assert look(breaker) == "closed"
     assert fleet.asked == 0
+
+
+def test_a_stage_that_only_the_ramp_of_another_process_has_lets_all_calls_through(fleet: RecordingFleet, clock: Clock) -> None:
+    breaker = Breaker("gateway", BreakerOptions(failure_threshold=2), fleet, clock, Chance())
+
+    breaker.apply(view(1, Circuit(state="half_open", stage=2, stage_until=FLEET_TIME + 5)))
+
+    succeed(breaker, 3)
+    assert look(breaker) == "half_open"
 
 
 def test_a_mode_set_elsewhere_holds_here(fleet: RecordingFleet) -> None:
@@ -263,7 +273,14 @@ def test_without_an_answer_of_the_fleet_it_decides_alone(fleet: RecordingFleet, 
     assert look(breaker) == "closed"
 
 
-async def test_a_coroutine_asks_the_fleet_without_blocking_the_loop(fleet: RecordingFleet) -> None:
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let callers wait for the fleet as long as the test takes."""
+    monkeypatch.setattr(turnstile, "ASK_WITHIN", 60.0)
+
+
+@pytest.mark.usefixtures("patience")
+async def test_a_coroutine_asks_the_fleet_without_blocking_the_loop() -> None:
     asking, go_on = threading.Event(), threading.Event()
 
     class SlowFleet(RecordingFleet):
@@ -287,6 +304,7 @@ async def test_a_coroutine_asks_the_fleet_without_blocking_the_loop(fleet: Recor
     assert [ended.result for ended in slow.told] == ["ok"]
 
 
+@pytest.mark.usefixtures("patience")
 def test_no_more_calls_ask_at_once_than_could_get_a_permit() -> None:
     asking, go_on = threading.Semaphore(0), threading.Event()
 
@@ -311,6 +329,7 @@ def test_no_more_calls_ask_at_once_than_could_get_a_permit() -> None:
     assert 0 < refused.value.retry_after <= 0.05
 
 
+@pytest.mark.usefixtures("patience")
 async def test_a_permit_that_comes_after_its_caller_was_cancelled_goes_back() -> None:
     asking, go_on, told = threading.Event(), threading.Event(), asyncio.Event()
 
@@ -337,6 +356,80 @@ async def test_a_permit_that_comes_after_its_caller_was_cancelled_goes_back() ->
 
     await asyncio.wait_for(told.wait(), 60)
     assert slow.told == [Ended("void", permit="p1")]
+
+
+class HangingFleet(RecordingFleet):
+    """Does not answer until it may, as if a name server did not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on, self.heard = threading.Event(), threading.Event()
+
+    def admit(self, breaker: Breaker, permit: str) -> Admission | None:
+        assert self.go_on.wait(60)
+        return Admission(allowed=True, permit="p1")
+
+    def tell(self, breaker: Breaker, ended: Ended) -> None:
+        super().tell(breaker, ended)
+        self.heard.set()
+
+
+def test_a_fleet_that_does_not_answer_in_time_is_not_waited_for_and_gets_its_permit_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turnstile, "ASK_WITHIN", 0.01)
+    hanging = HangingFleet()
+    breaker = Breaker("gateway", OPTIONS, hanging)
+    breaker.apply(view(1, HALF_OPEN))
+
+    succeed(breaker)
+
+    assert hanging.told == [], "it was the process's own probe"
+    hanging.go_on.set()
+    assert hanging.heard.wait(60)
+    assert hanging.told == [Ended("void", permit="p1")]
+
+
+async def test_a_coroutine_does_not_wait_for_it_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turnstile, "ASK_WITHIN", 0.01)
+    hanging = HangingFleet()
+    breaker = Breaker("gateway", OPTIONS, hanging)
+    breaker.apply(view(1, HALF_OPEN))
+
+    await breaker.acall(asyncio.sleep, 0)
+
+    hanging.go_on.set()
+    assert await asyncio.to_thread(hanging.heard.wait, 60)
+    assert hanging.told == [Ended("void", permit="p1")]
+
+
+@pytest.mark.usefixtures("patience")
+async def test_a_probe_waits_for_none_of_the_applications_own_threads(fleet: RecordingFleet) -> None:
+    fleet.answer = Admission(allowed=True, permit="p1")
+    breaker = Breaker("gateway", OPTIONS, fleet)
+    breaker.apply(view(1, HALF_OPEN))
+    done, pool = threading.Event(), ThreadPoolExecutor(1)
+    asyncio.get_running_loop().set_default_executor(pool)
+    work = pool.submit(done.wait, 60)
+    try:
+        await breaker.acall(asyncio.sleep, 0)
+        assert not work.done()
+    finally:
+        done.set()
+
+    assert [ended.permit for ended in fleet.told] == ["p1"]
+
+
+def test_where_no_thread_can_be_had_it_decides_alone(fleet: RecordingFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_thread(_ask: object) -> NoReturn:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(turnstile, "aside", no_thread)
+    breaker = Breaker("gateway", OPTIONS, fleet)
+    breaker.apply(view(1, HALF_OPEN))
+
+    succeed(breaker)
+
+    assert look(breaker) == "closed"
+    assert fleet.asked == 0
 
 
 # --- orders -------------------------------------------------------------------------------------------------------------
