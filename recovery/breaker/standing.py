@@ -168,7 +168,7 @@ class Standing:
             self._told = self.count_calls()
             self._window = Window(self.options, self._told, now)
         self.passing = self._window if letting and standing.ordered.until is None else None  # else somebody must look whether it is over
-        self._why = standing.ordered.reason or standing.reason
+        self._why = standing.reason if standing.mode == "auto" else standing.ordered.reason
         self._warned &= mode == "metrics_only"
         self._refuse_until = -inf
         if mode == "forced_open":
@@ -176,7 +176,7 @@ class Standing:
         elif mode == "auto" and standing.state == "open":
             self._refuse_until = now + opens_for(standing, now)
         if before != self._shown:
-            self._notices.add(Change(self.name, before, self._shown, standing.reason))
+            self._notices.add(Change(self.name, before, self._shown, self._why))
 
     def _forget(self) -> None:
         """End the window; calls that are still under way count no more."""

@@ -1,11 +1,14 @@
 """Listeners of a breaker hear of every change in order, and harm no call."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 
 from recovery.breaker import Breaker
 from recovery.breaker.changes import Change
+from recovery.breaker.circuit import Circuit, Ordered
+from recovery.breaker.fleet import FleetView
 from tests.breakers import OPTIONS, trip
 
 
@@ -63,3 +66,16 @@ def test_a_change_that_a_listener_makes_is_told_after_the_one_it_hears_of() -> N
     breaker.force_open()
 
     assert told == ["forced_open", "disabled"]
+
+
+def test_listeners_hear_why_an_order_was_given_and_not_why_it_had_opened() -> None:
+    told = list[tuple[str, str]]()
+    breaker = Breaker("gateway", OPTIONS)
+    breaker.on_change(lambda change: told.append((change.after, change.reason)))
+    trip(breaker)
+    opened = Circuit("open", reason="2 failures in a row", retry_at=1e9, trips=1)
+
+    for version, ordered in enumerate((Ordered("forced_open", by="ann", reason="a leak"), Ordered("disabled", by="ann")), 1):
+        breaker.apply(FleetView(replace(opened, ordered=ordered), now=0.0, version=version))
+
+    assert told[1:] == [("forced_open", "a leak"), ("disabled", "")]
