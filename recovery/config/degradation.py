@@ -75,6 +75,14 @@ class CapabilityDeclaration(Declaration):
         return declared
 
 
+def not_for(service: str, kind: str, name: str, declared: FeatureDeclaration | CapabilityDeclaration) -> str | None:
+    """Return why no degradation of `service` may name it, in a sentence; None if it may: it is everybody's, or the service's own."""
+    if declared.service in {None, service}:
+        return None
+    does = "switch it off" if kind == "feature" else "limit it"
+    return f"{kind} '{name}' is declared for {declared.service}: only the degradations of {declared.service}, and the system's, {does}"
+
+
 class DegradationRule(Declaration):
     """`[[degradation]]`: a level that is put in force while a condition holds, and let go on the other side of a gap (hysteresis)."""
 

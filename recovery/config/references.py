@@ -7,7 +7,7 @@ from typing import get_args
 
 from pydantic import BaseModel
 
-from recovery.config.degradation import DegradationRule
+from recovery.config.degradation import CapabilityDeclaration, DegradationRule, FeatureDeclaration, not_for
 from recovery.config.fleet import ServiceDeclaration
 from recovery.config.locate import Where
 from recovery.config.problems import Report
@@ -104,25 +104,34 @@ def check_plans(services: Mapping[str, ServiceDeclaration], known: Mapping[str, 
 
 
 def check_mentions(
-    services: Mapping[str, ServiceDeclaration], models: Mapping[str, type[BaseModel]], report: Report, **declared: Collection[str]
+    services: Mapping[str, ServiceDeclaration],
+    models: Mapping[str, type[BaseModel]],
+    report: Report,
+    **declared: Mapping[str, FeatureDeclaration] | Mapping[str, CapabilityDeclaration],
 ) -> None:
-    """Report remedies that name a check, a feature or a capability which nobody declares. The remedies must be valid.
+    """Report remedies that name a check, a feature or a capability which nobody declares, or only another service may be without.
+
+    A default that nobody declares is a warning, written out or not. The remedies must be valid.
 
     Args:
         services: whose remedies.
         models: strategy -> the model of its options.
         report: takes the problems.
-        declared: the names of each kind of `Mention`, besides checks.
+        declared: what is declared of each kind of `Mention`, besides checks.
     """
     checks = {f"{service.name}.{check.name}" for service in services.values() for check in service.checks}
     for service in services.values():
         for strategy, options in service.remedies.items():
-            for place, name, kind in _mentions(models[strategy].model_validate(options)):
+            for place, name, kind, is_default in _mentions(models[strategy].model_validate(options)):
                 where = ("services", service.name, "remedies", strategy, *place)
                 if kind == "check" and name not in checks:
                     report.error(where, f"no check is called '{name}'{nearest(name, checks)} (write SERVICE.CHECK)")
-                elif kind != "check" and (known := declared.get(kind)) and name not in known:
-                    report.error(where, f"no {kind} is called '{name}'{nearest(name, known)} (declared: {listing(known)})")
+                elif kind != "check" and (known := declared.get(kind)):
+                    tell = report.warn if is_default else report.error
+                    if name not in known:
+                        tell(where, f"no {kind} is called '{name}'{nearest(name, known)} (declared: {listing(known)})")
+                    elif why := not_for(service.name, kind, name, known[name]):
+                        report.error(where, why)
 
 
 def check_rule(rule: DegradationRule, where: Where, services: Mapping[str, ServiceDeclaration], report: Report) -> None:
@@ -136,16 +145,17 @@ def check_rule(rule: DegradationRule, where: Where, services: Mapping[str, Servi
         report.warn((*where, "when"), f"can never hold: {rule.service} has no checks, so nobody knows its {rule.condition.metric}")
 
 
-def _mentions(options: BaseModel) -> Iterator[tuple[Where, str, str]]:
-    """Return place, name and kind of what is marked in options; a default names nothing."""
-    for key in type(options).model_fields.keys() & options.model_fields_set:
-        field, value = type(options).model_fields[key], getattr(options, key)
+def _mentions(options: BaseModel) -> Iterator[tuple[Where, str, str, bool]]:
+    """Return place, name and kind of what is marked in options, and whether it is the default."""
+    for key, field in type(options).model_fields.items():
+        value = getattr(options, key)
         items = _items(key, value)
         if (mark := _mark(field.metadata) or _mark_in(field.annotation)) is not None:
-            yield from ((place, item, mark.kind) for place, item in items if isinstance(item, str))
+            yield from ((place, item, mark.kind, value == field.default) for place, item in items if isinstance(item, str))
         for place, item in items:
             if isinstance(item, BaseModel):
-                yield from (((*place, *inner), name, kind) for inner, name, kind in _mentions(item))
+                inside = _mentions(item)
+                yield from (((*place, *inner), name, kind, is_default) for inner, name, kind, is_default in inside)
 
 
 def _items(key: str, value: object) -> list[tuple[Where, object]]:

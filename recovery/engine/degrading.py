@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from recovery.config.degradation import rising
+from recovery.config.degradation import CapabilityDeclaration, FeatureDeclaration, not_for, rising
 from recovery.config.fleet import Fleet
 from recovery.degrade.features import resolved
 from recovery.degrade.keys import MANUAL, RULE, STRATEGY_LAYERS, SYSTEM
@@ -184,17 +184,24 @@ class Degrading:
         for name, percent in wish.capabilities.items():
             if not 0 <= percent <= 100:
                 raise DegradationInvalid(f"capability '{name}' must be left a percentage from 0 to 100, not {percent}")
-        _require_declared("feature", wish.features, fleet.features)
-        _require_declared("capability", wish.capabilities, fleet.capabilities)
+        _require_declared("feature", wish.features, fleet.features, wish.service)
+        _require_declared("capability", wish.capabilities, fleet.capabilities, wish.service)
 
 
-def _require_declared(kind: str, named: Sequence[str] | Mapping[str, int], declared: Mapping[str, object]) -> None:
-    """Refuse names that are not declared, unless none is: then services and remedies alone know them."""
+def _require_declared(
+    kind: str,
+    named: Sequence[str] | Mapping[str, int],
+    declared: Mapping[str, FeatureDeclaration] | Mapping[str, CapabilityDeclaration],
+    service: str,
+) -> None:
+    """Refuse names that are declared for another service, or not at all, unless none is: then services and remedies alone know them."""
     for name in named:
         if not name or len(name) > 100:
             raise DegradationInvalid(f"the name of a {kind} has 1 to 100 characters")
         if declared and name not in declared:
             raise UnknownName(f"no {kind} '{name}' is declared{nearest(name, declared)} (declared: {listing(declared)})", name=name)
+        if declared and service != SYSTEM and (why := not_for(service, kind, name, declared[name])):
+            raise DegradationInvalid(why)
 
 
 def _named(service: str) -> str:

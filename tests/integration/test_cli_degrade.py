@@ -28,8 +28,12 @@ FILE = """
 priority = 20
 [features.checkout]
 priority = 100
+[features.facets]
+service = "search"
 [capabilities.workers]
 partial = 60
+[capabilities.crawlers]
+service = "search"
 [[degradation]]
 name = "weak-shop"
 service = "shop"
@@ -120,6 +124,15 @@ def test_the_system_is_degraded_as_a_whole_and_shows_beside_each_service(run: Ru
     assert (found.level, found.ramp, found.ramp_stage) == (Level.EMERGENCY, (10, 50), 60.0)
     listed = json.loads(output(run("degradations", "search", "--json")))
     assert [(each["service"], each["layer"], each["restored"]) for each in listed] == [("*", "manual", 0)]
+
+
+@pytest.mark.parametrize("whose", ["search", "--system"])
+def test_what_is_declared_for_a_service_may_be_named_for_it_and_for_the_system(run: Run, redis_client: Redis, whose: str) -> None:
+    output(run("degrade", whose, "--level", "partial", "--reason", "x", "--feature", "facets", "--capability", "crawlers=10"))
+
+    found = current(redis_client, service="*" if whose == "--system" else whose)
+    assert "facets" in found.features_off
+    assert found.capabilities["crawlers"] == 10
 
 
 def test_the_list_tells_who_and_why_and_how_far_a_restore_is(run: Run, redis_client: Redis) -> None:
@@ -236,6 +249,14 @@ def test_force_recover_of_one_layer_leaves_the_others(run: Run, redis_client: Re
         ),
         (["degrade", "shop", "--level", "partial", "--reason", "x", "--capability", "wrkers=30"], "did you mean 'workers'?"),
         (["degrade", "shop", "--level", "partial", "--reason", "x", "--feature", "sugestions"], "did you mean 'suggestions'?"),
+        (
+            ["degrade", "shop", "--level", "partial", "--reason", "x", "--feature", "facets"],
+            "feature 'facets' is declared for search: only the degradations of search, and the system's, switch it off",
+        ),
+        (
+            ["degrade", "shop", "--level", "partial", "--reason", "x", "--capability", "crawlers=10"],
+            "capability 'crawlers' is declared for search: only the degradations of search, and the system's, limit it",
+        ),
         (["force-recover", "shop", "--layer", "manul"], "there is no layer 'manul', did you mean 'manual'?"),
         (["force-recover", "shp"], "did you mean 'shop'?"),
         (["degradations", "shp"], "did you mean 'shop'?"),

@@ -139,6 +139,7 @@ def test_a_rule_about_the_health_of_a_service_that_nobody_looks_at_is_warned_of(
 # --- what remedies name ---
 
 DECLARED = "[features.facets]\n[features.extras]\n[capabilities.workers]\n"
+OF_SHOP = "[services.shop]\n[features.invoices]\nservice = 'shop'\n[capabilities.tills]\nservice = 'shop'\n"
 
 
 def remedies(text: str) -> list[str]:
@@ -162,6 +163,15 @@ def remedies(text: str) -> list[str]:
             "capabilities.worker: no capability is called 'worker', did you mean 'workers'?",
         ),
         ("throttle]\ncapability = 'wrokers'", "throttle.capability: no capability is called 'wrokers', did you mean 'workers'?"),
+        (
+            "degrade]\nfeatures = ['invoices']",
+            "degrade.features[0]: feature 'invoices' is declared for shop: only the degradations of shop, and the system's, switch it off",
+        ),
+        (
+            "degrade]\ncapabilities = { tills = 10 }",
+            "capabilities.tills: capability 'tills' is declared for shop: only the degradations of shop, and the system's, limit it",
+        ),
+        ("throttle]\ncapability = 'tills'", "throttle.capability: capability 'tills' is declared for shop"),
         ("degrade]\nfeatures = ['facets', 'facets']", "degrade.features: 'facets' is named twice"),
         ("degrade]\nramp = [50, 10]", "degrade.ramp: must be rising percentages"),
         ("degrade]\nttl = 0", "degrade.ttl: must be above 0, not 0"),
@@ -169,7 +179,7 @@ def remedies(text: str) -> list[str]:
     ],
 )
 def test_a_remedy_that_names_what_is_not_declared_or_makes_no_sense_is_told(text: str, said: str) -> None:
-    (problem,) = remedies(DECLARED + "[services.search.remedies." + text)
+    (problem,) = remedies(DECLARED + OF_SHOP + "[services.search.remedies." + text)
 
     assert said in problem
 
@@ -178,3 +188,15 @@ def test_a_remedy_may_name_anything_while_nothing_is_declared_and_keep_its_defau
     assert remedies("[services.search.remedies.degrade]\nfeatures = ['a']\ncapabilities = { b = 1 }") == []
     assert remedies(DECLARED + "[services.search.remedies.throttle]\npercent = 20") == []
     assert remedies(DECLARED + "[services.search.remedies.degrade]\nfeatures = ['facets']\ncapabilities = { workers = 1 }") == []
+
+
+def test_a_remedy_may_name_what_is_declared_for_its_own_service() -> None:
+    assert remedies(OF_SHOP + "[services.shop.remedies.degrade]\nfeatures = ['invoices']\ncapabilities = { tills = 1 }") == []
+
+
+@pytest.mark.parametrize("written", ["percent = 20", "percent = 20\ncapability = 'requests'"])
+def test_a_default_that_nobody_declares_is_warned_of_written_out_or_not(written: str) -> None:
+    read = parse(SERVICE + DECLARED + "[services.search.remedies.throttle]\n" + written, STRATEGIES_ONLY, environ={})
+
+    place = "services.search.remedies.throttle.capability"
+    assert any(f"{place}: no capability is called 'requests' (declared: workers)" in warning for warning in read.warnings)
