@@ -1,6 +1,7 @@
 """Times, durations and tables as people read them."""
 
 import io
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,7 +10,7 @@ from rich.console import Console
 from recovery.history import Rate, Spread
 from recovery.models import Status
 from workers.cli.past import rate, spread
-from workers.cli.render import ago, counted, duration, plain, print_table, table, text_of
+from workers.cli.render import ago, counted, duration, plain, print_json, print_lines, print_table, table, text_of
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -33,6 +34,28 @@ def test_how_long_ago() -> None:
 )
 def test_cells(value: object, text: str) -> None:
     assert text_of(value) == text
+
+
+STEERING = "a\x1b[2J\x1b]0;owned\x07\u202eb\x9b31m\x7f\ud800ä√"
+SPELT = r"a\x1b[2J\x1b]0;owned\x07\u202eb\x9b31m\x7f\ud800ä√"
+
+
+def test_what_steers_a_terminal_is_spelt_out_in_cells_and_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert text_of(STEERING) == SPELT
+    assert text_of([STEERING, "b"]) == f"{SPELT}, b"
+
+    print_lines([STEERING], hang=4)
+
+    assert capsys.readouterr().out == SPELT + "\n"
+
+
+def test_json_spells_it_out_and_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"reason": STEERING})
+
+    text = capsys.readouterr().out
+    assert text.replace("\n", "").isprintable()
+    assert "ä√" in text
+    assert json.loads(text) == {"reason": STEERING}
 
 
 def test_json_has_plain_words_utc_times_and_shares() -> None:

@@ -4,7 +4,7 @@ import json
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -35,7 +35,8 @@ GAP = 2
 
 def print_json(value: object) -> None:
     """Print `value` as JSON: enums as their words, times in UTC by ISO 8601."""
-    click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))
+    text = json.dumps(plain(value), indent=2, ensure_ascii=False)
+    click.echo("\n".join(_without_controls(line, _as_json_escape) for line in text.split("\n")))
 
 
 def plain(value: object) -> Any:
@@ -134,7 +135,7 @@ def _rich_table(columns: Sequence[str], cells: Sequence[Sequence[str]], drop: Se
 def print_lines(lines: Iterable[str], hang: int) -> None:
     """Print lines; on a terminal what is too long wraps at words and goes on `hang` characters from the left."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    for line in lines:
+    for line in map(printable, lines):
         if width is None or len(line) <= width:
             click.echo(line)
         else:
@@ -149,7 +150,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def text_of(value: object) -> str:
-    """Return one cell: nothing as `-`, lists with commas, never more than one line, nor more of a text than `LONGEST_CELL`."""
+    """Return one cell: nothing as `-`, lists with commas, never more than one line that is `printable`, nor more than `LONGEST_CELL`."""
     if value is None or value == "":
         return "-"
     if isinstance(value, Enum):
@@ -160,8 +161,26 @@ def text_of(value: object) -> str:
         return duration(value)
     if isinstance(value, list | tuple):
         return ", ".join(text_of(item) for item in value) or "-"
-    said = " ".join(str(value).split())
+    said = printable(" ".join(str(value).split()))
     return said if len(said) <= LONGEST_CELL else f"{said[: LONGEST_CELL - 4].rstrip()} ..."
+
+
+def printable(text: str) -> str:
+    r"""Return text of others with what would steer a terminal, or turn the order of letters, spelt out: ESC as `\x1b`; one line."""
+    return text if text.isprintable() else _without_controls(text, lambda letter: " " if letter.isspace() else _spelt_out(letter))
+
+
+def _spelt_out(letter: str) -> str:
+    r"""Return a letter as Python writes it: ESC as `\x1b`."""
+    return letter.encode("unicode_escape").decode()
+
+
+def _without_controls(text: str, spelt: Callable[[str], str]) -> str:
+    return "".join(letter if letter.isprintable() else spelt(letter) for letter in text)
+
+
+def _as_json_escape(letter: str) -> str:
+    return json.dumps(letter)[1:-1] if letter != "\x7f" else "\\u007f"
 
 
 def moment(at: datetime, now: datetime | None = None) -> str:
