@@ -18,6 +18,7 @@ from recovery.engine.chronicle import tell
 from recovery.engine.locks import Locks
 from recovery.engine.losses import DONE_WELL, Losses
 from recovery.engine.moves import Move
+from recovery.engine.sickness import sickness
 from recovery.errors import RecoveryNotFound, StoreUnavailable
 from recovery.models import Attempt, AttemptState, Recovery, RecoveryState
 from recovery.ports import Clock, Cooldowns, Directive, Done, Store, Strategy, Wait
@@ -129,7 +130,8 @@ class Coordinator:
         last = attempts[-1] if attempts else None
         if last and last.outcome in DONE_WELL:
             known = last.strategy in self._strategies
-            return moves.succeed(facts, last, self._strategies[last.strategy].mitigates_for(facts.service) if known else None)
+            holds_for = self._strategies[last.strategy].mitigates_for(facts.service) if known else None
+            return moves.succeed(facts, last, holds_for, sickness(self._store, facts) if holds_for is not None else "")
         if recovery.cancel_requested:
             self._locks.free_unwanted(facts, None)
             return self._cancelled(recovery, last, now)

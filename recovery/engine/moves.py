@@ -179,15 +179,18 @@ def _told(facts: Facts, verdict: Verdict) -> tuple[Event, ...]:
     return (Event(verdict.event, facts.now, facts.service.name, facts.recovery.id, data),)
 
 
-def succeed(facts: Facts, attempt: Attempt, holds_for: float | None) -> Move:
-    """Close as succeeded; a remedy that only mitigates leaves a mitigation behind for `holds_for` seconds."""
+def succeed(facts: Facts, attempt: Attempt, holds_for: float | None, against: str) -> Move:
+    """Close as succeeded; a remedy that only mitigates leaves a mitigation behind for `holds_for` seconds.
+
+    For nine tenths of that time it absorbs reports with the fingerprint `against`.
+    """
     recovery, now = facts.recovery, facts.now
     outcome = attempt.outcome or Outcome.UNKNOWN
     ended = _taken_away(attempt)
     if outcome is not Outcome.MITIGATED or holds_for is None:
         return replace(close(recovery, RecoveryState.SUCCEEDED, outcome, attempt.reason, now), ended=ended)
     until = now + timedelta(seconds=holds_for)
-    after = replace(recovery, quiet_until=until - timedelta(seconds=holds_for * RENEW_BEFORE_END))
+    after = replace(recovery, fingerprint=against, quiet_until=until - timedelta(seconds=holds_for * RENEW_BEFORE_END))
     put = Mitigation(recovery.service, attempt.strategy, recovery.id, now, until)
     return replace(close(after, RecoveryState.SUCCEEDED, outcome, attempt.reason, now), mitigation=put)
 

@@ -6,7 +6,7 @@ from unittest.mock import patch
 import pytest
 
 from recovery.errors import StoreUnavailable
-from recovery.models import Category, Kind, Mitigation, Outcome, RecoveryState, Status, fingerprint_of, new_id
+from recovery.models import Category, CheckState, Kind, Mitigation, Outcome, RecoveryState, Status, fingerprint_of, new_id
 from recovery.ports import Execute
 from recovery.store.memory import MemoryStore
 from tests.rows import T0
@@ -93,6 +93,46 @@ def test_another_failure_of_a_mitigated_service_is_news() -> None:
 
     assert list(world.store.busy(world.now)) == [fingerprint_of("web", Category.SERVICE_UNAVAILABLE)]
     assert world.report(category="cache_corruption") != mitigated
+
+
+def mitigate_by_hand(world: World) -> str:
+    recovery_id = world.desk.trigger("web", "degrade").recovery.id
+    world.run(recovery_id)
+    assert world.recovery(recovery_id).outcome is Outcome.MITIGATED
+    return recovery_id
+
+
+@pytest.mark.parametrize("category", [Category.SERVICE_UNAVAILABLE, Category.SLOW_RESPONSES])
+def test_what_was_mitigated_by_hand_is_not_mitigated_again_until_most_of_its_time_is_over(category: Category) -> None:
+    world = World("degrade")
+    sick = CheckState("web", "http", Status.UNHEALTHY, failures=3, at=world.now, category=category)
+    world.store.record_sweep([], [sick], [], [])
+    by_hand = mitigate_by_hand(world)
+
+    for _ in range(2):
+        assert world.report(category=str(category)) == by_hand
+        assert world.store.busy(world.now) == {fingerprint_of("web", category): world.now + timedelta(seconds=810)}
+    assert world.report(category="cache_corruption") != by_hand, "another failure is news"
+
+    world.later(811)
+    renewed = world.report(category=str(category))
+    assert world.recovery(renewed).kind is Kind.AUTOMATIC
+
+
+def test_what_was_reported_while_it_was_mitigated_by_hand_is_not_mitigated_again_either() -> None:
+    world = World("degrade")
+    by_hand = world.desk.trigger("web", "degrade").recovery.id
+    world.report(category="cache_corruption")
+    world.run(by_hand)
+
+    assert world.report(category="cache_corruption") == by_hand
+
+
+def test_a_precaution_by_hand_hides_no_outage() -> None:
+    world = World("degrade")
+    by_hand = mitigate_by_hand(world)
+
+    assert world.report() != by_hand
 
 
 def test_a_restore_that_is_held_back_is_not_tried_every_second() -> None:

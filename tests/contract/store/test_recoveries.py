@@ -7,7 +7,7 @@ import pytest
 
 from recovery.errors import RecoveryError
 from recovery.models import Category, Choice, Kind, Mitigation, Outcome, Recovery, RecoveryState, Severity
-from recovery.ports import Intake, Store
+from recovery.ports import Intake, Report, Store
 from tests.contract.store.test_ledger import noted
 from tests.rows import at, attempt, decision, event, failure, recovery
 
@@ -153,6 +153,24 @@ def test_the_first_attempt_of_a_recovery_ends_the_quiet_of_earlier_ones(store: S
     assert store.recovery(quiet.id) == replace(quiet, quiet_until=None)
     assert store.busy(at(20)) == {elsewhere.fingerprint: at(600)}
     assert store.open_recovery(recovery(created_at=at(20)), failure(), [], []).intake is Intake.OPENED
+
+
+def test_one_by_hand_that_answered_a_sickness_absorbs_its_reports(store: Store) -> None:
+    by_hand = recovery(kind=Kind.MANUAL, fingerprint="by hand")
+    store.open_recovery(by_hand, None, [], [])
+    begun = store.transition(by_hand, replace(by_hand, attempt=1))
+    assert begun
+    answers = replace(begun, state=RecoveryState.SUCCEEDED, due_at=None, finished_at=at(5), quiet_until=at(60))
+    store.transition(begun, replace(answers, fingerprint=failure().fingerprint))
+
+    def take(moment: float) -> tuple[Intake, ...]:
+        one = store.open_recovery(recovery(created_at=at(moment)), failure(occurred_at=at(moment)), [], [])
+        (other,) = store.take_in([Report(failure(occurred_at=at(moment)), at(moment), lambda: (recovery(created_at=at(moment)), ()))])
+        return one.intake, other.intake
+
+    assert store.busy(at(59)) == {failure().fingerprint: at(60)}
+    assert take(59) == (Intake.MERGED, Intake.MERGED)
+    assert take(60) == (Intake.OPENED, Intake.MERGED)
 
 
 def test_busy_names_what_needs_no_report(store: Store) -> None:
