@@ -37,6 +37,7 @@ class Snapshot:
 def snapshot_of(text: bytes | str) -> Snapshot:
     """Return the breaker in an answer or a pushed message; raises `Nonsense` if it tells of none."""
     told = read_breaker(text)
+    until = _seconds(told, "mode_until") if told["mode"] != "auto" else None
     circuit = Circuit(
         state=told["state"],
         successes=told["successes"],
@@ -48,7 +49,7 @@ def snapshot_of(text: bytes | str) -> Snapshot:
         streak=told["streak"],
         trips=told["trips"],
         reason=told["reason"],
-        ordered=Ordered(told["mode"], _seconds(told, "mode_until"), told.get("mode_by", ""), told.get("mode_reason", "")),
+        ordered=Ordered(told["mode"], until, told.get("mode_by", ""), told.get("mode_reason", "")),
     )
     return Snapshot(
         name=told["name"],

@@ -342,3 +342,31 @@ def test_an_operators_mode_outlives_the_loss_of_redis_and_the_newest_one_holds(
     clock.now += 1
     shared.operate("gateway", "auto", by="ann")
     assert shared.merge("gateway", NEVER, heard, 0, None)[0].shown == "closed"
+
+
+def test_an_order_taken_back_stays_so_when_the_clock_of_redis_steps_back(redis_client: Redis, shared: SharedCircuits, clock: Clock) -> None:
+    heard = shared.operate("gateway", "forced_open", options=NEVER, by="ann", reason="a leak")
+    clock.now -= 10
+    given = shared.operate("gateway", "auto", by="ann")
+
+    assert shared.merge("gateway", NEVER, heard, 0, None)[0].shown == "closed", "a process that was away remembers the older order"
+    assert given.mode_at is not None
+    assert heard.mode_at is not None
+    assert given.mode_at > heard.mode_at
+    ends = shared.operate("gateway", "disabled", by="ann", seconds=5)
+    clock.now += 5
+    assert (view := shared.view("gateway")) is not None
+    assert (view.shown, view.circuit.ordered.until) == ("closed", None)
+    assert shared.merge("gateway", NEVER, ends, 0, None)[0].shown == "closed"
+
+
+def test_the_end_of_an_order_that_an_older_release_took_back_closes_no_open_breaker(
+    redis_client: Redis, shared: SharedCircuits, clock: Clock
+) -> None:
+    shared.operate("gateway", "forced_open", options=NEVER, by="ann", seconds=30)
+    redis_client.hset(key_of("gateway"), "mode", "auto")  # that release knows no `mode_until`
+    shared.tell("gateway", NEVER, [FAILED, FAILED])
+    clock.now += 30
+
+    assert (view := shared.view("gateway")) is not None
+    assert (view.shown, view.circuit.ordered.until) == ("open", None)

@@ -55,6 +55,7 @@ local function load()
   circuit.known = circuit.state ~= ''
   for _, field in ipairs(COUNTS) do circuit[field] = tonumber(circuit[field]) or 0 end
   for _, field in ipairs(TIMES) do circuit[field] = tonumber(circuit[field]) end
+  if circuit.mode == 'auto' then circuit.mode_until = nil end -- an older release that ends an order knows no such field and leaves it
   if not circuit.known then circuit.state, circuit.mode, circuit.version = 'closed', 'auto', whole(now_us) end
 end
 
@@ -158,7 +159,9 @@ local function prove()
   redis.call('DEL', KEYS[2])
 end
 
+-- The latest order holds, also against what processes remember: it bears a later time than the one before, whatever the clock says.
 local function order(mode, at, until_, by, reason)
+  at = math.max(at, (circuit.mode_at or 0) + 1)
   circuit.mode, circuit.mode_at, circuit.mode_until, circuit.mode_by, circuit.mode_reason, circuit.warned = mode, at, until_, by, reason, 0
 end
 
