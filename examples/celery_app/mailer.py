@@ -1,8 +1,12 @@
 """A Celery app that uses the client: one line reports whatever goes wrong in it, a breaker keeps it off a mail server that is down.
 
-Run it beside a platform that looks after the service `mail`; `MAILER_BROKER` is its own broker, by default a Redis on this machine:
+Run it in the folder of a platform (`recovery up`) that looks after a service `mail`; elsewhere RECOVERY_REDIS_URL says where the platform is.
+`MAILER_BROKER` is its own broker, by default a Redis on this machine:
 
-    MAIL_URL=http://127.0.0.1:8002 celery -A mailer --workdir examples/celery_app worker
+    export PYTHONPATH=examples/celery_app      # in both terminals; where the examples are
+    MAIL_URL=http://127.0.0.1:8002 celery -A mailer worker
+    celery -A mailer call mail.send --args '["ann"]'      # in the other one, while the mail server is down
+    recovery show mail      # the failure was reported, and became a recovery
 """
 
 import os
