@@ -4,8 +4,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from recovery.config.fleet import Fleet
-from recovery.engine.recording import CHANGED, LAPSED
-from recovery.models import Event, Mitigation, RecoveryState
+from recovery.engine.lapsing import end_mitigation
+from recovery.models import Mitigation, RecoveryState
 from recovery.ports import Store, Strategy
 from recovery.registry import Registry
 from strategies.quarantine import Quarantine
@@ -27,8 +27,7 @@ def end_quarantines(store: Store, strategies: Registry[Strategy], fleet: Fleet, 
     for mitigation in over:
         if mitigation.service not in at_work:
             release(strategies, fleet, mitigation)
-            data = {"change": LAPSED, "strategy": mitigation.strategy, "reason": "its time ran out"}
-            store.end_mitigation(mitigation, [Event(CHANGED, now, mitigation.service, mitigation.recovery_id, {**data})])
+            end_mitigation(store, mitigation, now)
 
 
 def release(strategies: Registry[Strategy], fleet: Fleet, mitigation: Mitigation) -> None:

@@ -9,7 +9,7 @@ from recovery.config.fleet import Fleet
 from recovery.degrade.features import resolved
 from recovery.degrade.keys import MANUAL, RULE, STRATEGY_LAYERS, SYSTEM
 from recovery.engine.consent import LONGEST_NAME, LONGEST_TEXT, tidy
-from recovery.engine.recording import CHANGED, ENDED, ENDING, PUT, changed, record
+from recovery.engine.recording import CHANGED, ENDED, ENDING, PUT, changed, record, record_one
 from recovery.errors import DegradationInvalid, NotDegraded, ServiceNotFound, UnknownName, listing, nearest
 from recovery.models import Degradation, Event, JsonObject, Level, Mitigation
 from recovery.ports import Clock, Degradations, Store
@@ -100,7 +100,7 @@ class Degrading:
         whole = resolved(own, fleet.features, fleet.capabilities)
         if not self._degradations.put(whole):
             raise DegradationInvalid("somebody degraded it at the same moment; look at `recovery degradations`")
-        record(self._store, [changed(whole, PUT, now, whole.by)])
+        record_one(self._store, whole, changed(whole, PUT, now, whole.by))
         return whole
 
     def restore(self, service: str, by: str, reason: str = "") -> Degradation:
@@ -114,7 +114,8 @@ class Degrading:
             raise NotDegraded(f"what degraded {_named(service)} by hand is coming back already; `recovery force-recover` ends it at once")
         if before is None or not self._degradations.end(service, None, MANUAL):
             raise NotDegraded(f"nobody has degraded {_named(service)} by hand; `recovery degradations` lists what is in force")
-        record(self._store, [changed(before, ENDING if before.ramp else ENDED, now, tidy(by, LONGEST_NAME), tidy(reason, LONGEST_TEXT))])
+        change = ENDING if before.ramp else ENDED
+        record_one(self._store, before, changed(before, change, now, tidy(by, LONGEST_NAME), tidy(reason, LONGEST_TEXT)))
         return replace(before, until=now)
 
     def force_recover(self, service: str, by: str, reason: str = "", layer: str | None = None) -> list[Degradation]:
@@ -145,9 +146,11 @@ class Degrading:
             self._store.end_mitigation(mitigation, [])
         dropped = [each for each in there if self._degradations.clear(service, None, each.layer)]
         why = tidy(reason, LONGEST_TEXT)
-        happened = [changed(each, ENDED, now, author, why) for each in dropped]
-        rest: JsonObject = {"change": ENDED, "layer": layer or "every", "reason": why, "by": author}
-        record(self._store, happened or [Event(CHANGED, now, service, None, rest)])
+        for each in dropped:
+            record_one(self._store, each, changed(each, ENDED, now, author, why))
+        if not dropped:
+            rest: JsonObject = {"change": ENDED, "layer": layer or "every", "reason": why, "by": author}
+            record(self._store, [Event(CHANGED, now, service, None, rest)])
         return dropped
 
     def _require_layer(self, layer: str | None, used: set[str]) -> None:

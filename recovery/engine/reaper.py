@@ -13,9 +13,9 @@ from recovery.config.fleet import Fleet
 from recovery.decide import budget
 from recovery.engine.coordinator import Coordinator
 from recovery.engine.episodes import let_lie
+from recovery.engine.lapsing import end_mitigation, tell_lapsed
 from recovery.engine.storm import watch_storm
 from recovery.errors import StoreUnavailable
-from recovery.models import Event
 from recovery.ports import Clock, Directive, Store, Strategy
 from recovery.registry import Registry
 
@@ -54,6 +54,7 @@ class Reaper:
         """
         now = self._clock()
         self._end_mitigations()
+        tell_lapsed(self._store, now)
         self._hand_out_room(now)
         directives: list[Directive] = []
         for recovery_id in self._store.due(now, BATCH):
@@ -97,8 +98,5 @@ class Reaper:
         now = self._clock()
         for mitigation in self._store.mitigations():
             stays = mitigation.strategy in self._strategies and not self._strategies[mitigation.strategy].lapses
-            if mitigation.until > now or stays:
-                continue
-            data = {"change": "lapsed", "strategy": mitigation.strategy, "reason": "its time ran out"}
-            ended = Event("degradation:changed", now, mitigation.service, mitigation.recovery_id, dict(data))
-            self._store.end_mitigation(mitigation, [ended])
+            if mitigation.until <= now and not stays:
+                end_mitigation(self._store, mitigation, now)

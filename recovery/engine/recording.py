@@ -12,7 +12,7 @@ from recovery.ports import Clock, Degradations, Store
 
 CHANGED = "degradation:changed"
 PUT, ENDING, ENDED, LAPSED = "put", "ending", "ended", "lapsed"
-"""What happened: put in force, its ramp began, gone at once, gone because nobody renewed it."""
+"""What happened: put in force, its ramp began, gone at once, its time ran out (its ramp, if it has one, begins)."""
 
 
 class RecordedDegradations:
@@ -67,7 +67,7 @@ class RecordedDegradations:
         return cleared
 
     def _tell(self, degradation: Degradation, change: str) -> bool:
-        record(self._store, [changed(degradation, change, self._clock(), degradation.by or degradation.layer)])
+        record_one(self._store, degradation, changed(degradation, change, self._clock(), degradation.by or degradation.layer))
         return True
 
 
@@ -75,6 +75,12 @@ def record(store: Store, events: list[Event]) -> None:
     """Store events with their rows in the audit trail, and say them in the log."""
     store.record_audited(events)
     tell(events)
+
+
+def record_one(store: Store, degradation: Degradation, event: Event) -> None:
+    """Do the same for what a person or a remedy did to `degradation`, and keep it until its end is told, too."""
+    store.record_degraded(degradation, [event], stays=event.data["change"] == PUT)
+    tell([event])
 
 
 def changed(degradation: Degradation, change: str, now: datetime, by: str, reason: str | None = None) -> Event:
@@ -94,6 +100,7 @@ def changed(degradation: Degradation, change: str, now: datetime, by: str, reaso
         "level": str(degradation.level),
         "until": until.isoformat(),
         "ramp": list(degradation.ramp),
+        "ramp_stage": degradation.ramp_stage,
         "features_off": list(degradation.features_off),
         "capabilities": dict(degradation.capabilities),
         "reason": degradation.reason if reason is None else reason,

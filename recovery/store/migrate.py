@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from recovery.errors import ConfigurationError, StoreUnavailable
 from recovery.store.engine import BUSY_TIMEOUT, READS, open_engine, translated
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision in `migrations/versions`; written here so that a database at head costs one look."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 

@@ -377,6 +377,17 @@ degradation_rules = Table(
 )
 """How automatic rules of degradation stand; one row per rule that ever held."""
 
+degraded = Table(
+    "degraded",
+    metadata,
+    Column("service", NAME, primary_key=True),
+    Column("layer", NAME, primary_key=True),
+    Column("fence", BigInteger, nullable=False),
+    Column("until", Utc, nullable=False),
+    Column("value", Json, nullable=False),
+)
+"""What people and remedies put in force, until its end is told; `value` is what services read."""
+
 pulses = Table(
     "pulses",
     metadata,

@@ -73,3 +73,46 @@ def test_what_changes_nothing_is_not_told(world: Told) -> None:
 
     assert [each[0] for each in world.trail()] == ["put", "ending"]
     assert world.degradations.all() == world.shared.all()
+
+
+def test_what_a_strategy_put_and_nobody_renewed_or_ended_is_told_like_every_other_change(world: Told) -> None:
+    world.degradations.put(world.degradation(fence=1))
+    world.later(30)
+    world.degradations.put(world.degradation(fence=1))
+    world.later(59)
+    world.reaper.tick()
+    assert [each[0] for each in world.trail()] == ["put", "put"], "it was renewed"
+
+    for _ in range(2):
+        world.later(1)
+        world.reaper.tick()
+
+    assert world.trail()[2:] == [("lapsed", "web", "r-1")]
+    lapsed = world.told("degradation:changed")[-1].data
+    assert (lapsed["layer"], lapsed["level"], lapsed["by"], lapsed["reason"]) == ("recovery", "partial", "degrade", "its time ran out")
+
+
+def test_what_a_strategy_ended_does_not_lapse_as_well(world: Told) -> None:
+    for ramp in ((), (10, 50)):
+        world.degradations.put(world.degradation(ramp=ramp))
+        world.degradations.end("web", 1)
+
+    world.later(600)
+    world.reaper.tick()
+
+    assert [each[0] for each in world.trail()] == ["put", "ended", "put", "ending"]
+
+
+def test_a_mitigation_that_degrades_nothing_is_told_with_its_author_when_its_time_runs_out() -> None:
+    world = World("cover")
+    world.strategies["cover"].holds = 60.0
+    recovery_id = world.report()
+    world.run(recovery_id)
+
+    for _ in range(2):
+        world.later(60)
+        world.reaper.tick()
+
+    (lapsed,) = world.told("degradation:changed")
+    assert (lapsed.service, lapsed.recovery_id) == ("web", recovery_id)
+    assert (lapsed.data["change"], lapsed.data["layer"], lapsed.data["by"]) == ("lapsed", "cover", "cover")

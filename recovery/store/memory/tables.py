@@ -11,6 +11,7 @@ from recovery.models import (
     BreakerChange,
     CheckState,
     Decision,
+    Degradation,
     Event,
     Failure,
     JsonObject,
@@ -90,6 +91,7 @@ class Tables:
     bases: list[Basis] = field(default_factory=list)
     breaker_changes: list[BreakerChange] = field(default_factory=list)
     rules: dict[str, RuleStanding] = field(default_factory=dict)
+    degraded: dict[tuple[str, str], Degradation] = field(default_factory=dict)
     pulses: dict[str, Pulse] = field(default_factory=dict)
     audits: list[AuditRow] = field(default_factory=list)
 
