@@ -24,6 +24,7 @@ Where to look, from what a caller sees inwards::
     snapshot         that data: a breaker as Redis had it at one moment
     spoiled          what no breaker can be, told from an outage, and what to do about it
     lua/             the machine's twin, atomic in Redis; `circuit.lua` documents every key and field
+    orders       how long an order may last
     board        the same breakers as the platform sees and steers them (`ports.Breakers`)
     memory       those of one process, for tests and trials
 

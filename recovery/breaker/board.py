@@ -10,6 +10,7 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from recovery.breaker.circuit import PROBE
+from recovery.breaker.orders import check_length
 from recovery.breaker.shared import SharedCircuits, key_of, keys_of
 from recovery.breaker.snapshot import Snapshot
 from recovery.breaker.spoiled import Nonsense, is_about_one_key, what_is_wrong, what_is_wrong_with_the_list
@@ -30,36 +31,54 @@ class RedisBreakers:
 
     def view(self, name: str) -> BreakerView | None:
         """Return one breaker as it stands, None if nobody ever used it."""
-        with _reaching("tell the breaker", name):
+        with _reaching(f"tell how breaker '{name}' stands", name):
             snapshot = self._circuits.view(name)
         return _view(snapshot) if snapshot else None
 
     def views(self) -> list[BreakerView]:
         """Return every known breaker, by name; one under whose keys lies what no breaker can be is left out, and logged once."""
         found = []
+        for each in self.all():
+            if isinstance(each, BreakerView):
+                self._said.discard(each.name)
+                found.append(each)
+            else:
+                self._say_once(str(each.payload["name"]), f"left out the {each.message}")
+        return found
+
+    def all(self) -> list[BreakerView | BreakerSpoiled]:
+        """Return every known breaker, by name: how it stands, or what is wrong under its keys."""
+        found = list[BreakerView | BreakerSpoiled]()
         with reaching_redis("list the breakers"):
             for name in self._names():
-                with self._costing_it_alone(name):
+                try:
                     snapshot = self._circuits.view(name)
-                    self._said.discard(name)
                     found += [_view(snapshot)] if snapshot else []
+                except (ResponseError, Nonsense) as error:
+                    if not is_about_one_key(error):
+                        raise
+                    found.append(_spoiled(name, error))
         return found
 
     def half_open(self, name: str) -> BreakerView:
         """Let probes through now; a closed breaker stays closed."""
-        with _reaching("half-open the breaker", name):
+        with _reaching(f"half-open breaker '{name}'", name):
             return _view(self._circuits.half_open(name))
 
     def record(self, name: str, *, ok: bool) -> BreakerView:
         """Count one probe: enough successes in half-open close it or begin its ramp, a failure opens it again; else nothing changes."""
-        with _reaching("count the probe", name):
+        with _reaching(f"count the probe of breaker '{name}'", name):
             return _view(self._circuits.probed(name, None, "ok" if ok else "failed", PROBE, "" if ok else "a probe failed")[0])
 
     def operate(
         self, name: str, order: BreakerOrder, by: str, reason: str, seconds: float | None = None, *, give_way: bool = False
     ) -> BreakerView:
-        """Do what an operator or a strategy says, for all processes at once; `give_way`: not over a mode that somebody else has set."""
-        with _reaching("take the order", name):
+        """Do what an operator or a strategy says, for all processes at once; `give_way`: not over a mode that somebody else has set.
+
+        Raises `ValueError` for a length that no order has, see `orders.py`.
+        """
+        check_length(seconds)
+        with _reaching(f"take the order for breaker '{name}'", name):
             return _view(self._operate(name, order, reason=reason, by=by, seconds=seconds, give_way=give_way))
 
     def repair(self, services: Collection[str], seconds: float) -> list[str]:
@@ -124,9 +143,12 @@ class RedisBreakers:
         except (ResponseError, Nonsense) as error:
             if not is_about_one_key(error):
                 raise
-            if name not in self._said:
-                self._said.add(name)
-                log.warning("left out the breaker '%s': %s", name, what_is_wrong(name, key_of(name), error))
+            self._say_once(name, f"left out the {_spoiled(name, error).message}")
+
+    def _say_once(self, name: str, what: str) -> None:
+        if name not in self._said:
+            self._said.add(name)
+            log.warning("%s", what)
 
     def _standing(self) -> list[tuple[str, str, str, str]]:
         """Return (name, state, service, mark) of every sound breaker in one round trip: this is asked every second."""
@@ -154,7 +176,11 @@ def _reaching(what: str, name: str) -> Iterator[None]:
         except (ResponseError, Nonsense) as error:
             if not is_about_one_key(error):
                 raise
-            raise BreakerSpoiled(f"breaker '{name}': {what_is_wrong(name, key_of(name), error)}", name=name) from error
+            raise _spoiled(name, error) from error
+
+
+def _spoiled(name: str, error: Exception) -> BreakerSpoiled:
+    return BreakerSpoiled(f"breaker '{name}': {what_is_wrong(name, key_of(name), error)}", name=name)
 
 
 def _view(snapshot: Snapshot) -> BreakerView:

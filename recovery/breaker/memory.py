@@ -25,6 +25,7 @@ from recovery.breaker.circuit import (
 )
 from recovery.breaker.judgement import Counts, verdict
 from recovery.breaker.options import BreakerOptions, Mode
+from recovery.breaker.orders import check_length
 from recovery.models import BreakerOrder, BreakerState, BreakerView, utcnow
 from recovery.ports import Clock
 
@@ -46,8 +47,12 @@ class _Kept:
         """Do what time alone does."""
         until = self.circuit.ordered.until
         if until is not None and now >= until:
-            self.mode_at = until
+            self.note_order(until)
         self.become(at(self.circuit, self.options, now))
+
+    def note_order(self, now: float) -> None:
+        """Remember when the mode was set: never earlier than the last one, whatever the clock says."""
+        self.mode_at = now if self.mode_at is None else max(now, self.mode_at)
 
 
 class MemoryBreakers:
@@ -102,14 +107,15 @@ class MemoryBreakers:
     def operate(
         self, name: str, order: BreakerOrder, by: str, reason: str, seconds: float | None = None, *, give_way: bool = False
     ) -> BreakerView:
-        """Do what an operator or a strategy says; `give_way`: not over a mode that somebody else has set."""
+        """Do what an operator or a strategy says; `give_way`: not over a mode that somebody else has set. See `orders.py` for `seconds`."""
+        check_length(seconds)
         with self._lock:
             kept, now = self._kept.setdefault(name, _Kept(options=self._options)), self._now()
             kept.pass_time(now)
             mode: Mode = "auto" if order is BreakerOrder.RESET else order.value  # type: ignore[assignment]
             if give_way and not makes_room(kept.circuit, mode, by):
                 return self._view(name, kept)
-            kept.mode_at = now
+            kept.note_order(now)
             if order is BreakerOrder.RESET:
                 kept.become(closed(under(kept.circuit, NOTHING_ORDERED)))
                 kept.counts = Counts()

@@ -81,7 +81,7 @@ class Breakers(Protocol):
             order: a mode, or to close now.
             by: who says so.
             reason: in a sentence.
-            seconds: after which the mode is `auto` again, above 0; None: it stands until another order.
+            seconds: after which the mode is `auto` again, above 0, at most 366 days; None: it stands until another order.
             give_way: do nothing while a mode is in force that somebody else has set.
         """
         ...

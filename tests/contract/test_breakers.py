@@ -291,3 +291,12 @@ def test_a_dead_redis_is_said_to_be_unavailable() -> None:
         for call in calls:
             with pytest.raises(StoreUnavailable, match="Redis did not"):
                 call()
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 1e12, float("inf"), float("nan")])
+def test_an_order_for_longer_than_a_year_or_for_no_time_is_refused_and_spoils_nothing(breakers: Board, seconds: float) -> None:
+    with pytest.raises(ValueError, match="an order lasts above 0 up to 31622400 seconds, not"):
+        breakers.operate("gateway", BreakerOrder.FORCED_OPEN, "ann", "a leak", seconds)
+
+    assert breakers.view("gateway") is None
+    assert breakers.operate("gateway", BreakerOrder.FORCED_OPEN, "ann", "a leak", 366 * 86_400).mode is BreakerOrder.FORCED_OPEN
