@@ -157,7 +157,7 @@ class CircuitOpen(RecoveryError):
     @property
     def message(self) -> str:  # type: ignore[override]
         """Return the refusal in one sentence."""
-        because = f" after: {self.reason}" if self.reason else ""
+        because = f" because: {self.reason}" if self.reason else ""
         return f"Circuit '{self.breaker}' is {self.state.replace('_', '-')}{because}; try again in {self.retry_after:.1f} s."
 
     @property

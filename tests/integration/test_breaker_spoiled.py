@@ -423,7 +423,7 @@ def test_the_command_line_says_what_is_wrong_and_a_reset_puts_it_right(stage: St
     ):
         spoil()
         code, text = run()
-        assert (code, "sound" in text) == (0, True)
+        assert (code, "sound" in text) == (0, True), text
         for command in ("show", "force-open", "auto"):
             code, text = run(command, "odd")
             assert code == 5

@@ -12,7 +12,7 @@ from redis import Redis
 
 from recovery.breaker import BreakerOptions, RedisBreakers
 from recovery.breaker.fleet import Ended
-from recovery.breaker.shared import SharedCircuits
+from recovery.breaker.shared import SharedCircuits, key_of
 from recovery.models import BreakerState
 from recovery.store.engine import dispose
 from recovery.store.migrate import migrate
@@ -72,6 +72,43 @@ def test_the_list_tells_state_counts_and_when_to_try_again(run: Run, redis_clien
     assert told[1]["retry_in"] is None
 
 
+def test_one_call_and_one_opening_are_told_as_one(run: Run, redis_client: Redis) -> None:
+    SharedCircuits(redis_client).tell("gateway", BreakerOptions(failure_threshold=1), [Ended("failed", reason="boom")])
+
+    text = output(run("show", "gateway"))
+    assert "1 call, 1 failed, 0 slow; 1 failure in a row\n" in text
+    assert "1 time, 1 since it was last closed" in text
+
+
+def test_what_is_no_breaker_is_listed_with_what_to_do(run: Run, redis_client: Redis) -> None:
+    trip(redis_client)
+    redis_client.hset(key_of("gateway"), "trips", "letters")
+
+    line = output(run()).splitlines()[1]
+    (told,) = json.loads(output(run("--json")))
+
+    assert line.split()[:2] == ["gateway", "spoiled"]
+    what = f"{key_of('gateway')} has 'letters' as its trips; `recovery breakers reset gateway` puts it right"
+    assert what in line
+    assert (told["name"], told["state"]) == ("gateway", "spoiled")
+    assert what in told["reason"]
+
+
+def test_what_others_say_cannot_steer_the_terminal_of_who_reads_it(run: Run, redis_client: Redis) -> None:
+    evil, spelt = "a\x1b[2J\x1b]0;owned\x07\u202eb\x9b31m", r"a\x1b[2J\x1b]0;owned\x07\u202eb\x9b31m"
+    SharedCircuits(redis_client, evil).tell("gateway", OPTIONS, [Ended("failed", 2, reason=evil)])
+    answers = [output(run()), output(run("show", "gateway")), output(run("force-open", "gateway", "--by", evil, "--reason", evil))]
+    answers += [output(run()), output(run("show", "gateway")), output(run("disable", "gateway"))]
+
+    assert all(answer.replace("\n", "").isprintable() for answer in answers)
+    assert [spelt in answer for answer in answers] == [True, True, False, True, True, True]
+    assert output(run("--json")).replace("\n", "").isprintable()
+
+
+def test_the_help_fits_a_terminal(run: Run) -> None:
+    assert max(map(len, output(run("--help")).splitlines())) <= 80
+
+
 def test_an_open_breaker_that_nobody_calls_says_that_the_next_call_probes(run: Run, redis_client: Redis) -> None:
     long_ago = SharedCircuits(redis_client, "host:1", clock=lambda: 1_000_000.0)
     long_ago.tell("gateway", OPTIONS, [Ended("failed", 2, reason="refused")])
@@ -119,7 +156,8 @@ def test_an_order_is_shown_with_who_gave_it_why_and_until_when(run: Run, store: 
     [
         (("force-open", "gateway", "--for", "soon"), "'soon' is not a length of time"),
         (("metrics-only", "gateway", "--for", "0s"), "must be above 0"),
-        (("disable", "gateway", "--for", "5000d"), "must be at most 366d"),
+        (("disable", "gateway", "--for", "5000d"), "must be from 1s to 366d"),
+        (("disable", "gateway", "--for", "0.0001"), "must be from 1s to 366d"),
         (("auto", "gateway", "--for", "5m"), "No such option"),
     ],
 )

@@ -60,7 +60,7 @@ def test_failures_in_a_row_open_it_and_calls_are_refused(way: Way) -> None:
 
     assert made == []
     assert refused.value.retry_after == 10
-    assert str(refused.value) == ("Circuit 'gateway' is open after: 2 failures in a row, at last ValueError: boom; try again in 10.0 s.")
+    assert str(refused.value) == ("Circuit 'gateway' is open because: 2 failures in a row, at last ValueError: boom; try again in 10.0 s.")
 
 
 @every_way
@@ -332,7 +332,7 @@ def test_a_refusal_can_be_pickled_and_says_the_same() -> None:
 
     again = pickle.loads(pickle.dumps(refused))
 
-    assert str(again) == str(refused) == "Circuit 'gateway' is half-open after: all calls failed; try again in 0.5 s."
+    assert str(again) == str(refused) == "Circuit 'gateway' is half-open because: all calls failed; try again in 0.5 s."
     assert (again.breaker, again.state, again.retry_after, again.code) == ("gateway", "half_open", 0.5, "CIRCUIT_OPEN")
     assert again.payload == refused.payload
     assert str(CircuitOpen("gateway")) == "Circuit 'gateway' is open; try again in 0.0 s."

@@ -35,7 +35,7 @@ def test_an_opening_elsewhere_refuses_calls_here_for_as_long(fleet: RecordingFle
     breaker.apply(view(1, open_for(7.0)))
 
     for _ in range(50):
-        with pytest.raises(CircuitOpen, match="is open after: elsewhere") as refused:
+        with pytest.raises(CircuitOpen, match="is open because: elsewhere") as refused:
             breaker.call(lambda: None)
         assert refused.value.retry_after == 7
     assert fleet.asked == 0

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from recovery.errors import BreakerSpoiled
 from recovery.models import BreakerOrder, BreakerState, BreakerView
 
 COLUMNS = ("name", "state", "service", "calls", "failed", "slow", "in a row", "opened", "since", "next", "by", "reason")
@@ -30,15 +31,26 @@ def row(view: BreakerView) -> list[object]:
     ]
 
 
+def spoiled_row(spoiled: BreakerSpoiled) -> list[object]:
+    """Return the row of one under whose keys lies what no breaker can be."""
+    known = {"name": spoiled.payload["name"], "state": "spoiled", "reason": spoiled.message}
+    return [known.get(column) for column in COLUMNS]
+
+
 def facts(view: BreakerView) -> list[tuple[str, object]]:
     """Return what there is to say of a breaker, each with its label."""
+    from workers.cli.render import counted
+
     return [
         ("breaker", view.name),
         ("service", view.service),
         ("state", word(view.state) + (f", lets {view.percent} % through" if view.percent else "")),
         *_ordered(view),
-        ("window", f"{view.calls} calls, {view.failures} failed, {view.slow} slow; {view.in_a_row} failures in a row"),
-        ("opened", f"{view.trips} times, {view.streak} since it was last closed"),
+        (
+            "window",
+            f"{counted(view.calls, 'call')}, {view.failures} failed, {view.slow} slow; {counted(view.in_a_row, 'failure')} in a row",
+        ),
+        ("opened", f"{counted(view.trips, 'time')}, {view.streak} since it was last closed"),
         ("votes", view.votes),
         ("open since", view.opened_at),
         ("next", _next(view)),
@@ -99,3 +111,8 @@ def table(view: BreakerView) -> dict[str, Any]:
 
     told: dict[str, Any] = plain(view)
     return {**{name: value for name, value in told.items() if name != "now"}, "retry_in": retry_in(view)}
+
+
+def spoiled_table(spoiled: BreakerSpoiled) -> dict[str, Any]:
+    """Return one under whose keys lies what no breaker can be, as JSON knows it."""
+    return {"name": spoiled.payload["name"], "state": "spoiled", "reason": spoiled.message}

@@ -8,26 +8,25 @@ import click
 
 from recovery.models import BreakerOrder, BreakerView, utcnow
 from workers.cli.arguments import Length
-from workers.cli.breaker_facts import COLUMNS, DROP, MODES, facts, row, spelled, table, word
+from workers.cli.breaker_facts import COLUMNS, DROP, MODES, facts, row, spelled, spoiled_row, spoiled_table, table, word
 from workers.cli.direct import by_option
 
 if TYPE_CHECKING:
+    from recovery.breaker import RedisBreakers
     from recovery.ports import Breakers
     from workers.cli.parts import Parts
 
 CHANGES = ("at", "from", "to", "opened", "by", "reason")
-LONGEST = timedelta(days=366)
-"""How long an order can last that ends by itself."""
 
 EXAMPLES = """
 \b
 Examples:
-  recovery breakers                                     all, and how they stand
-  recovery breakers show gateway                        one, and what it went through
-  recovery breakers reset gateway --reason "mended"     close it now, whatever was counted
+  recovery breakers                         all, and how they stand
+  recovery breakers show gateway            one, and what it went through
+  recovery breakers reset gateway           close it now, whatever was counted
   recovery breakers force-open gateway --reason "a leak"
   recovery breakers force-open gateway --for 10m --reason "they restart"
-  recovery breakers auto gateway                        let it decide by itself again
+  recovery breakers auto gateway            let it decide by itself again
 """
 
 
@@ -55,11 +54,12 @@ def breakers(ctx: click.Context, /, *, as_json: bool) -> None:
     from workers.cli.render import print_json, print_table
 
     _, board = _board()
-    found = board.views()
+    found = board.all()
     if as_json:
-        print_json([table(view) for view in found])
+        print_json([table(each) if isinstance(each, BreakerView) else spoiled_table(each) for each in found])
         return
-    print_table(COLUMNS, [row(view) for view in found], empty="No circuit breaker was ever used.", drop=DROP)
+    rows = [row(each) if isinstance(each, BreakerView) else spoiled_row(each) for each in found]
+    print_table(COLUMNS, rows, empty="No circuit breaker was ever used.", drop=DROP)
 
 
 @breakers.command(short_help="Show one, and what it went through.")
@@ -84,8 +84,10 @@ def show(*, name: str, limit: int, as_json: bool) -> None:
 
 
 def _length(_ctx: click.Context, _option: click.Parameter, length: timedelta | None) -> timedelta | None:
-    if length is not None and length > LONGEST:
-        raise click.BadParameter(f"must be at most {LONGEST.days}d; without --for it stands until `auto`")
+    from recovery.breaker.orders import LONGEST, SHORTEST
+
+    if length is not None and not SHORTEST <= length.total_seconds() <= LONGEST:
+        raise click.BadParameter(f"must be from {SHORTEST}s to {LONGEST // 86_400}d; without --for it stands until `auto`")
     return length
 
 
@@ -153,7 +155,7 @@ _order(
 _order(BreakerOrder.AUTO, "auto", "Let it decide by itself again.", "End what was ordered for NAME: it begins closed.", "decides by itself")
 
 
-def _board() -> "tuple[Parts, Breakers]":
+def _board() -> "tuple[Parts, RedisBreakers]":
     from recovery.breaker import RedisBreakers
     from recovery.store.connect import connect
     from workers.cli.parts import Parts
@@ -175,9 +177,11 @@ def _before(board: "Breakers", name: str, order: BreakerOrder) -> BreakerView | 
 
 
 def _stood(before: BreakerView | None) -> str:
+    from workers.cli.render import text_of
+
     if before is None:
         return "spoiled"
-    return word(before.state) + (f" by {before.mode_by}" if before.mode_by else "")
+    return word(before.state) + (f" by {text_of(before.mode_by)}" if before.mode_by else "")
 
 
 def _known(board: "Breakers", name: str) -> BreakerView:
