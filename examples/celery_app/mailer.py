@@ -1,6 +1,6 @@
 """A Celery app that uses the client: one line reports whatever goes wrong in it, a breaker keeps it off a mail server that is down.
 
-Run it in the folder of a platform (`recovery up`) that looks after a service `mail`; elsewhere RECOVERY_REDIS_URL says where the platform is.
+Run it in the folder of a platform (`recovery up`) that looks after a service `mail`, or say by RECOVERY_REDIS_URL where the platform is.
 `MAILER_BROKER` is its own broker, by default a Redis on this machine:
 
     export PYTHONPATH=examples/celery_app      # in both terminals; where the examples are
