@@ -1,9 +1,9 @@
 // Reports a failure to celery-recovery from Node.js, without any dependency: one XADD over a plain socket.
 //
-//   node report.js redis://127.0.0.1:6379/0 '{"service": "shop", "category": "network", "message": "no answer"}'
+//   node report.js redis://127.0.0.1:6379/0 '{"service": "shop", "category": "service_unavailable", "message": "no answer"}'
 //   node report.js unix:///home/me/hello/.recovery/valkey.sock '{"service": "shop", "category": "service_unavailable"}'
 //
-// In a service: const { report } = require("./report");  report(url, { service: "shop", category: "network" }).catch(console.error);
+// In a service: const { report } = require("./report");  report(url, { service: "shop", category: "service_unavailable" }).catch(console.error);
 "use strict";
 
 const net = require("node:net");
