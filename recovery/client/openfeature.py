@@ -21,6 +21,8 @@ from openfeature.provider import AbstractProvider, FeatureProvider, Metadata
 from recovery.client.client import RecoveryClient
 from recovery.client.flags import Degraded, Explanation
 from recovery.client.view import Change
+from recovery.client.words import checked_name
+from recovery.degrade.keys import SYSTEM
 
 __all__ = ["RecoveryProvider"]
 
@@ -129,23 +131,23 @@ class RecoveryProvider(AbstractProvider):
         evaluation_context: EvaluationContext | None = None,  # noqa: ARG002 - the key names the service
     ) -> FlagResolutionDetails[str]:
         """Return the level of a service, or the URL of the backup in use, for which `default_value` is the primary's."""
-        if flag_key.startswith(LEVEL) and flag_key != LEVEL:
-            answer = self._flags.why_level(flag_key.removeprefix(LEVEL))
+        if flag_key.startswith(LEVEL) and _is_name(service := flag_key.removeprefix(LEVEL)):
+            answer = self._flags.why_level(service)
             return _not_ready(default_value) if answer.why == "unknown" else _resolved(str(answer.value), answer, answer.value)
-        if flag_key.startswith(ENDPOINT) and flag_key != ENDPOINT:
-            return self._endpoint(flag_key.removeprefix(ENDPOINT), default_value)
+        if flag_key.startswith(ENDPOINT) and _is_name(service := flag_key.removeprefix(ENDPOINT)):
+            return self._endpoint(service, default_value)
         return _error(default_value, ErrorCode.TYPE_MISMATCH, f"'{flag_key}' is no string: {_STRINGS}")
 
     def resolve_object_details(
         self, flag_key: str, default_value: Structure, evaluation_context: EvaluationContext | None = None
     ) -> FlagResolutionDetails[Structure]:
         """Return everything about a service: its level, what is off or limited, the backup in use, and each degradation."""
-        if not flag_key.startswith(SERVICE) or flag_key == SERVICE:
+        service = flag_key.removeprefix(SERVICE)
+        if not flag_key.startswith(SERVICE) or not _is_name(service):
             return _error(default_value, ErrorCode.TYPE_MISMATCH, f"'{flag_key}' is no object: object flags are '{SERVICE}<service>'")
         _, key, wrong = self._asker(evaluation_context)
         if wrong:
             return _error(default_value, *wrong)
-        service = flag_key.removeprefix(SERVICE)
         level = self._flags.why_level(service)
         if level.why == "unknown":
             return _not_ready(default_value)
@@ -156,7 +158,7 @@ class RecoveryProvider(AbstractProvider):
         if context is None:
             return self._service, None, None
         service = context.attributes.get(SERVICE_ATTRIBUTE, self._service) if context.attributes else self._service
-        if service is None or isinstance(service, str):
+        if service is None or (isinstance(service, str) and _is_name(service)):
             return service, context.targeting_key, None
         return None, None, (ErrorCode.INVALID_CONTEXT, f"attribute '{SERVICE_ATTRIBUTE}' is {service!r}: it must be a service's name")
 
@@ -190,6 +192,14 @@ class RecoveryProvider(AbstractProvider):
             "endpoint": self._flags.endpoint(service, ""),
             "degradations": [dict(_described(one)) for one in found],
         }
+
+
+def _is_name(service: str) -> bool:
+    """Say whether a service can be called so; `*` is the whole system."""
+    try:
+        return service == SYSTEM or bool(checked_name(service))
+    except ValueError:
+        return False
 
 
 def _share(percent: int) -> float:

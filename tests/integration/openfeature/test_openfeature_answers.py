@@ -130,8 +130,9 @@ def test_the_attribute_service_says_whose_degradations_count(
     eventually(lambda: not on(service="mail"), message="the system's count for every service")
 
 
-def test_a_service_that_is_no_name_is_told(flags: OpenFeatureClient) -> None:
-    wrong = EvaluationContext(attributes={"service": 17})
+@pytest.mark.parametrize("service", [17, "a b", "", "level:search"])
+def test_a_service_that_is_no_name_is_told(flags: OpenFeatureClient, service: str | int) -> None:
+    wrong = EvaluationContext(attributes={"service": service})
 
     for details in (
         flags.get_boolean_details("suggestions", False, wrong),
@@ -139,7 +140,7 @@ def test_a_service_that_is_no_name_is_told(flags: OpenFeatureClient) -> None:
         flags.get_object_details("service:search", {}, wrong),
     ):
         assert (details.reason, details.error_code) == (Reason.ERROR, ErrorCode.INVALID_CONTEXT)
-        assert details.error_message == "attribute 'service' is 17: it must be a service's name"
+        assert details.error_message == f"attribute 'service' is {service!r}: it must be a service's name"
 
 
 def test_a_domain_can_have_a_provider_for_its_service(recovery: RecoveryClient, degradations: RedisDegradations) -> None:
@@ -167,11 +168,18 @@ def test_a_key_of_another_type_is_a_mismatch_and_gives_the_default(flags: OpenFe
         assert "string flags are 'level:<service>' and 'endpoint:<service>'" in (details.error_message or "")
 
 
-@pytest.mark.parametrize("flag", ["suggestions", "level:", "endpoint:", "service:search"])
+@pytest.mark.parametrize("flag", ["suggestions", "level:", "endpoint:", "service:search", "level:a b", "endpoint:a b"])
 def test_a_string_that_names_no_level_and_no_endpoint_is_a_mismatch(flags: OpenFeatureClient, flag: str) -> None:
     details = flags.get_string_details(flag, "default")
 
     assert (details.value, details.error_code) == ("default", ErrorCode.TYPE_MISMATCH)
+
+
+@pytest.mark.parametrize("flag", ["suggestions", "service:", "service:a b", "level:search"])
+def test_an_object_that_names_no_service_is_a_mismatch(flags: OpenFeatureClient, flag: str) -> None:
+    details = flags.get_object_details(flag, {"own": 1})
+
+    assert (details.value, details.error_code) == ({"own": 1}, ErrorCode.TYPE_MISMATCH)
 
 
 @pytest.mark.parametrize("flag", ["suggestions", "service:", "level:search"])
