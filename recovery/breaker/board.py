@@ -118,10 +118,10 @@ class RedisBreakers:
         """Take away all that lies under a breaker's keys, except options that are sound: no caller tells those again before a call ends."""
         own = key_of(name)
         is_hash = self._redis.type(own) in {b"hash", "hash"}
-        kept: list[Any] = self._redis.hmget(own, "options", "service") if is_hash else [None, None]
+        kept: Any = self._redis.hget(own, "options") if is_hash else None
         self._redis.delete(*keys_of(name))
-        if None not in kept:
-            self._redis.hset(own, mapping=dict(zip(("options", "service"), kept, strict=True)))
+        if kept is not None:
+            self._redis.hset(own, "options", kept)
             try:
                 self._circuits.view(name)
             except (ResponseError, Nonsense):

@@ -290,6 +290,20 @@ def test_a_deleted_key_is_restored_from_what_the_process_remembers(stage: Stage)
     assert (view.state, view.trips, view.service) == (BreakerState.OPEN, 1, "payments")
 
 
+@pytest.mark.parametrize("garbage", [b"letters", b"\xff\x00", b"", None])
+def test_garbage_in_the_copy_of_the_service_is_gone_with_the_next_look(stage: Stage, garbage: bytes | None) -> None:
+    damage(stage.redis, key_of("sound"), "service", garbage)
+    board = RedisBreakers(stage.redis)
+
+    stage.link.load(stage.redis)  # every 2 seconds while a program uses a breaker that is not closed
+
+    assert stage.redis.hget(key_of("sound"), "service") == b"payments"
+    assert board.repair(["payments"], 5.0) == ["sound"]
+    damage(stage.redis, key_of("sound"), "service", garbage)
+    board.operate("sound", BreakerOrder.RESET, "ann", "mended")
+    assert stage.redis.hget(key_of("sound"), "service") == b"payments"
+
+
 def test_a_reset_of_an_open_one_stays_a_reset_when_its_processes_come_back(stage: Stage) -> None:
     stage.redis.hset(key_of("sound"), "version", "letters")
     stage.link.load(stage.redis)

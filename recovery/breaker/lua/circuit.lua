@@ -35,14 +35,15 @@ local function whole(number) return string.format('%.0f', number) end
 
 -- Returns the options in force: the caller's, which are kept, else those kept before; and what is wrong with the latter.
 local function options()
-  local kept = redis.call('HGET', KEYS[1], 'options')
+  local kept, service = unpack(redis.call('HMGET', KEYS[1], 'options', 'service'))
   if ARGV[2] ~= '' and ARGV[2] ~= kept then
     kept = ARGV[2]
-    redis.call('HSET', KEYS[1], 'options', kept, 'service', cjson.decode(kept).service)
+    redis.call('HSET', KEYS[1], 'options', kept)
   end
-  if kept == ARGV[2] then return cjson.decode(kept) end
-  local told = options_in(kept or DEFAULTS)
-  return told, not told and spoiled('options', kept) or nil
+  local told = kept == ARGV[2] and cjson.decode(kept) or options_in(kept or DEFAULTS)
+  if not told then return nil, spoiled('options', kept) end
+  if kept and service ~= told.service then redis.call('HSET', KEYS[1], 'service', told.service) end -- a copy, see board.py
+  return told
 end
 
 local circuit, chosen, wrong = {}, options()

@@ -1,8 +1,8 @@
 -- Put in front of every other script here: tells what no breaker can have under its keys, so that it costs that breaker alone.
 --
 -- The answer is then the error `SPOILED <key> <what is wrong with it>`; callers go on without the fleet until that is gone, see reached.py.
--- Two things mend themselves: batches that nobody can read cost the window (window.lua), permits and votes that nobody can have been
--- given are dropped (admit.lua, vote.lua). Keys and ARGV: see circuit.lua.
+-- Three things mend themselves: batches that nobody can read cost the window (window.lua), permits and votes that nobody can have been
+-- given are dropped (admit.lua, vote.lua), the copy of the service is written again (circuit.lua). Keys and ARGV: see circuit.lua.
 
 local KINDS = { 'hash', 'zset', 'list', 'zset', 'set', 'stream' }
 local MODES = { auto = true, metrics_only = true, disabled = true, forced_open = true }
@@ -45,12 +45,17 @@ local function nonsense(fields, counts, times)
   end
 end
 
+-- As `NAME` in options.py; empty: the name of the breaker.
+local function is_service(text)
+  return type(text) == 'string' and (text == '' or #text <= 100 and string.match(text, '^%w[%w_.-]*$') ~= nil)
+end
+
 local function is_number(value) return type(value) == 'number' and value >= 0 and value < MOST end
 
 -- Returns the options in a JSON object, nil if no breaker can have them.
 local function options_in(text)
   local is_json, told = pcall(cjson.decode, text)
-  if not is_json or type(told) ~= 'table' or not MODES[told.mode] or type(told.service) ~= 'string' then return nil end
+  if not is_json or type(told) ~= 'table' or not MODES[told.mode] or not is_service(told.service) then return nil end
   for _, name in ipairs(NEEDED) do
     if not is_number(told[name]) then return nil end
   end
