@@ -197,6 +197,8 @@ def test_force_recover_drops_every_layer_ends_its_mitigations_and_overrules_its_
     assert view.state is BreakerState.CLOSED
     assert store.rule_standings()["weak-shop"].overruled_by == "ann"
     assert [(actor, change, detail["reason"]) for actor, change, detail in trail(store)] == [("ann", "ended", "a false alarm")] * 3
+    assert "nothing degrades 'shop'" in output(run("force-recover", "shop", "--by", "bob"), 1)
+    assert len(trail(store)) == 3, "what changes nothing is not told"
     rule = "The rule weak-shop is overruled by ann: it degrades shop no more until health_score > 55 has held for 60 s."
     assert rule in said.splitlines()
     assert output(run("degradations", "shop")).splitlines() == ["Nothing is degraded.", rule]
@@ -300,4 +302,7 @@ def test_status_tells_what_is_degraded_by_whom_and_why(run: Run, redis_client: R
     over = moment(current(redis_client, service="*").gone_at)
     assert f"the system is degraded (limited) for 60 % of the callers until {over} by bob: heat" in lines
     assert [(each["service"], each["level"]) for each in told["degradations"]] == [("*", "limited"), ("shop", "partial")]
+    listed = json.loads(run("degradations", "--json").stdout)
+    assert [each | {"restored": 0} for each in told["degradations"]] == [each | {"restored": 0} for each in listed], "in the same words"
+    assert [each["restored"] for each in told["degradations"]] == [40, 0]
     assert {each["service"]: each["degradation"] for each in told["services"]} == {"shop": "limited", "search": "limited"}
