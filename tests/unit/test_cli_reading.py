@@ -175,6 +175,7 @@ def test_stats_name_their_denominators(run: Run, store: SqlStore) -> None:
         (["show", "shop"], 2, "shop has no recovery"),
         (["cancel", "shop"], 2, "shop has no open recovery"),
         (["trigger", "shop", "restrt"], 2, "unknown strategy 'restrt', did you mean 'restart'?"),
+        (["trigger", "shop", "scale"], 2, "strategy 'scale' is not part of this version (available: "),
         (["trigger", "shp"], 2, "no service is called 'shp', did you mean 'shop'?"),
         (["history", "--since", "soon"], 2, "'soon' is not a time: write 90s, 15m, 2h, 7d"),
         (["history", "--since", "1e99d"], 2, "'1e99d' is not a time"),

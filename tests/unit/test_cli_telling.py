@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from recovery.models import AttemptState, Choice, Outcome, RecoveryState, StepState, utcnow
+from recovery.history import NotedEvent
+from recovery.models import AttemptState, Choice, Event, JsonObject, Outcome, RecoveryState, StepState, utcnow
 from tests.rows import T0, at, attempt, decision, recovery, step
 from tests.support import eventually
 from workers.cli import act, emergency, parts
 from workers.cli import recovery as command_line
 from workers.cli.follow import attempt_lines
+from workers.cli.live import event_line
 from workers.cli.render import LONGEST_CELL, moment, text_of
 from workers.cli.words import what_then
 
@@ -94,3 +96,12 @@ def test_trigger_says_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert [task for task, _ in sent] == ["recovery.trigger"] * 2
     assert [request["by"] for _, request in sent] == ["ada", "the user of the system"]
+
+
+def test_a_line_of_watch_tells_times_as_local_ones_and_tables_by_their_names() -> None:
+    until = at(300)
+    data: JsonObject = {"change": "put", "capabilities": {"requests": 50, "crawlers": 0}, "features_off": [], "until": until.isoformat()}
+
+    told = event_line(NotedEvent(7, Event("degradation:changed", T0, "shop", None, data)), as_json=False)
+
+    assert told.endswith(f"change=put capabilities=requests 50, crawlers 0 features_off=- until={moment(until)}")

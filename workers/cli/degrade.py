@@ -3,13 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from recovery.degrade.keys import SYSTEM
 from recovery.models import Degradation, Level, utcnow
 from workers.cli.arguments import Length, Percentages, Share
+from workers.cli.degraded import as_table, restored_of
 from workers.cli.direct import by_option
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def degrade(
         wish = Wish(of, Level(level), by, reason, ttl, features, dict(capabilities), ramp, ramp_stage.total_seconds())
         put = _degrading(Parts()).degrade(wish)
     if as_json:
-        print_json(_plain(put))
+        print_json(as_table(put, utcnow()))
     else:
         print_lines([_ended_line(put) if level == Level.NORMAL else _put_line(put)], hang=4)
 
@@ -114,7 +115,7 @@ def degradations(*, service: str | None, system: bool, as_json: bool) -> None:
         degrading.require(of)
     found = [each for each in degrading.all() if of is None or each.service in {of, SYSTEM}]
     if as_json:
-        print_json([_plain(each) for each in found])
+        print_json([as_table(each, utcnow()) for each in found])
         return
     print_table(COLUMNS, [_row(each) for each in found], empty="Nothing is degraded.", drop=DROP)
     print_lines(overruled_lines(parts, of), hang=4)
@@ -141,7 +142,7 @@ def force_recover(*, service: str | None, system: bool, layer: str | None, reaso
     degrading = _degrading(parts)
     dropped = degrading.force_recover(of, by, reason, layer)
     if as_json:
-        print_json([_plain(each) for each in dropped])
+        print_json([as_table(each, utcnow()) for each in dropped])
         return
     layers = ", ".join(each.layer for each in dropped) or "what recoveries and rules still held"
     rest = ", ".join(each.layer for each in degrading.all() if each.service == of)
@@ -175,22 +176,10 @@ def _degrading(parts: "Parts") -> "Degrading":
     return Degrading(parts.store, shared, lambda: fleet, utcnow, lambda mitigation: release(strategies, fleet, mitigation))
 
 
-def _restored(degradation: Degradation) -> int:
-    from recovery.degrade.ramp import restored
-
-    return restored(utcnow().timestamp(), degradation.until.timestamp(), degradation.ramp, degradation.ramp_stage)
-
-
 def _row(each: Degradation) -> list[object]:
     left = [f"{name} {percent} %" for name, percent in sorted(each.capabilities.items())]
-    over = _restored(each)
+    over = restored_of(each, utcnow())
     return [each.service, each.layer, each.level, each.until, f"{over} %" if over else None, each.features_off, left, each.by, each.reason]
-
-
-def _plain(each: Degradation) -> dict[str, Any]:
-    from workers.cli.render import plain
-
-    return {**plain(each), "restored": _restored(each), "gone_at": plain(each.gone_at)}
 
 
 def _put_line(put: Degradation) -> str:

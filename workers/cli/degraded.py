@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recovery.degrade.keys import SYSTEM
 from recovery.errors import StoreUnavailable
@@ -35,16 +35,29 @@ def level_of(service: str, found: Iterable[Degradation] | None) -> Level | None:
     return None if found is None else worst([each.level for each in found if each.service in {service, SYSTEM}])
 
 
+def restored_of(each: Degradation, now: datetime) -> int:
+    """Return for how many callers of a hundred it is over."""
+    from recovery.degrade.ramp import restored
+
+    return restored(now.timestamp(), each.until.timestamp(), each.ramp, each.ramp_stage)
+
+
+def as_table(each: Degradation, now: datetime) -> dict[str, Any]:
+    """Return it with the field names that `--json` prints."""
+    from workers.cli.render import plain
+
+    return {**plain(each), "restored": restored_of(each, now), "gone_at": plain(each.gone_at)}
+
+
 def sentences(found: Iterable[Degradation], now: datetime) -> list[str]:
     """Return one sentence for each: who is degraded, how far, until when, by whom and why."""
     return [_sentence(each, now) for each in found]
 
 
 def _sentence(each: Degradation, now: datetime) -> str:
-    from recovery.degrade.ramp import restored
     from workers.cli.render import moment
 
-    over = restored(now.timestamp(), each.until.timestamp(), each.ramp, each.ramp_stage)
+    over = restored_of(each, now)
     ends = f"for {100 - over} % of the callers until {moment(each.gone_at, now)}" if over else f"until {moment(each.until, now)}"
     who = "the system" if each.service == SYSTEM else each.service
     return f"{who} is degraded ({each.level}) {ends} by {each.by or each.layer}" + (f": {each.reason}" if each.reason else "")

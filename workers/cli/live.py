@@ -2,8 +2,10 @@
 
 import contextlib
 import json
+import re
 import sys
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from recovery.history import NotedEvent
     from workers.cli.parts import Parts
 
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d")
+"""How a time in the data of an event begins."""
 NEWEST = 8
 """Recoveries shown below the services."""
 
@@ -56,13 +60,25 @@ def _stream(parts: "Parts", interval: float, *, as_json: bool) -> None:
 
 def event_line(noted: "NotedEvent", *, as_json: bool) -> str:
     """Return one event as a line to read, or as JSON."""
-    from workers.cli.render import moment, plain, text_of
+    from workers.cli.render import moment, plain
 
     event = noted.event
     if as_json:
         return json.dumps({"id": noted.id, **plain(event)}, ensure_ascii=False)
-    data = " ".join(f"{key}={text_of(value)}" for key, value in event.data.items() if (key, value) != ("category", "unknown"))
+    data = " ".join(f"{key}={_said(value)}" for key, value in event.data.items() if (key, value) != ("category", "unknown"))
     return f"{moment(event.at)}  {event.name:<22} {event.service or '-':<16} {(event.recovery_id or '-')[:8]:<8}  {data}".rstrip()
+
+
+def _said(value: object) -> str:
+    """Return what an event tells as people read it: times local like all others, a table by its names."""
+    from workers.cli.render import text_of
+
+    if isinstance(value, dict):
+        return ", ".join(f"{text_of(name)} {_said(each)}" for name, each in value.items()) or "-"
+    if isinstance(value, str) and TIME.match(value):
+        with contextlib.suppress(ValueError):
+            return text_of(datetime.fromisoformat(value))
+    return text_of(value)
 
 
 def _view(parts: "Parts") -> Any:

@@ -8,7 +8,8 @@ import click
 from recovery.config.fleet import Fleet
 from recovery.config.kinds import Kinds
 from recovery.config.load import Loaded, load, parse
-from recovery.errors import ConfigurationError, ServiceNotFound, StoreUnavailable, UnknownName, listing, nearest
+from recovery.config.references import PRODUCT_STRATEGIES
+from recovery.errors import ConfigurationError, ServiceNotFound, StoreUnavailable, StrategyUnavailable, UnknownName, listing, nearest
 from recovery.history import History
 from recovery.settings import Settings
 from recovery.store.engine import open_engine, parse_url, translated
@@ -69,10 +70,13 @@ def validate_file(settings: Settings) -> Loaded:
 
 
 def require_strategy(name: str) -> None:
-    """Raise `UnknownName` with the nearest name if there is no such strategy."""
+    """Raise `UnknownName` with the nearest name if there is no such strategy, `StrategyUnavailable` if this version has it not."""
     known = kinds().strategies
-    if name not in known:
-        raise UnknownName(f"unknown strategy '{name}'{nearest(name, known)} (known: {listing(known)})", name=name)
+    if name in known:
+        return
+    if name in PRODUCT_STRATEGIES:
+        raise StrategyUnavailable(f"strategy '{name}' is not part of this version (available: {listing(known)})", strategy=name)
+    raise UnknownName(f"unknown strategy '{name}'{nearest(name, {*known, *PRODUCT_STRATEGIES})} (available: {listing(known)})", name=name)
 
 
 def fleet_in_force(settings: Settings) -> Fleet | None:

@@ -104,8 +104,12 @@ def question_table(each: "Question") -> dict[str, Any]:
 
 
 def as_table(found: dict[str, Any]) -> dict[str, Any]:
-    """Return what `standing` found, ready for JSON."""
-    return {**found, "questions": [question_table(each) for each in found["questions"]]}
+    """Return what `status` shows, ready for JSON."""
+    from workers.cli.degraded import as_table as degradation_table
+
+    degraded = found["degradations"]
+    degradations = None if degraded is None else [degradation_table(each, found["at"]) for each in degraded]
+    return {**found, "questions": [question_table(each) for each in found["questions"]], "degradations": degradations}
 
 
 def _health(
