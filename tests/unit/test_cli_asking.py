@@ -1,6 +1,6 @@
 """Commands with which people steer: approve, silence, deploy, pause, resume and what status, why and show make of them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +12,7 @@ from recovery.models import Approval, Recovery, RecoveryState, ServiceState, Sil
 from recovery.store.sql import SqlStore
 from tests.commands import APPROVED, Run, commands_in, data, history_in, output
 from tests.rows import recovery
+from workers.cli import consent as asking
 from workers.cli import direct
 
 WINDOW = """
@@ -29,9 +30,13 @@ class Broker:
     def __init__(self) -> None:
         self.answers = True
         self.nudged: list[str] = []
+        self.worker: Callable[[], object] = lambda: None
+        """What a worker does with a nudge."""
 
     def nudge(self, recovery_ids: list[str]) -> bool:
-        self.nudged += recovery_ids if self.answers else []
+        if self.answers:
+            self.nudged += recovery_ids
+            self.worker()
         return self.answers or not recovery_ids
 
 
@@ -45,6 +50,7 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broker: Broker) -> Run:
     monkeypatch.setattr(direct, "quieten", lambda: None)  # it would change the logging of the whole test run
+    monkeypatch.setattr(asking, "PATIENCE", 0.1)
     for module in (consent, silencing):
         monkeypatch.setattr(module, "tell", lambda _events: None)
     return commands_in(tmp_path, APPROVED, monkeypatch)
@@ -99,6 +105,38 @@ def test_approve_lists_what_asks_and_takes_a_yes_by_service(run: Run, store: Sql
     assert "Nothing waits for an answer." in output(run("approve"))
     assert "Approval    asked at" in output(run("show", "shop"))
     assert "approved by ada" in output(run("show", "shop"))
+
+
+def looks_again(store: SqlStore, recovery_id: str, held_by: str) -> None:
+    """Do what a worker does after a yes: hold the recovery by another guard, or by none."""
+    row = store.recovery(recovery_id)
+    assert row
+    assert store.transition(row, replace(row, state=RecoveryState.PENDING, held_by=held_by, reason="recoveries under way: 3"))
+
+
+@pytest.mark.parametrize("held_by", ["action_budget", ""])
+def test_a_yes_tells_which_guard_still_holds_what_was_approved(run: Run, store: SqlStore, broker: Broker, held_by: str) -> None:
+    waiting = asked(store)
+    broker.worker = lambda: looks_again(store, waiting.id, held_by)
+
+    told = output(run("approve", "shop", "--by", "ada"))
+
+    assert told.startswith(f"Approved by ada: recovery {waiting.id[:8]} of shop.")
+    assert ("Held by action_budget: recoveries under way: 3. It is looked at again at" in told) == bool(held_by)
+
+
+def test_a_yes_in_json_names_the_guard_that_still_holds(run: Run, store: SqlStore, broker: Broker) -> None:
+    waiting = asked(store)
+    broker.worker = lambda: looks_again(store, waiting.id, "action_budget")
+
+    assert data(run("approve", "shop", "--by", "ada", "--json"))["held_by"] == "action_budget"
+
+
+def test_a_yes_that_no_worker_looks_at_yet_is_told_all_the_same(run: Run, store: SqlStore, broker: Broker) -> None:
+    waiting = asked(store)
+
+    assert output(run("approve", "shop", "--by", "ada")).count("\n") == 1
+    assert broker.nudged == [waiting.id]
 
 
 def test_the_second_answer_gets_exit_code_1_and_the_name_of_the_first(run: Run, store: SqlStore) -> None:

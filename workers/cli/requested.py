@@ -26,7 +26,7 @@ def requested(answer: dict[str, Any], found: Recovery | None) -> list[str]:
         found: the recovery by now; None: nobody can tell.
     """
     look = [f"Follow it with `recovery show {str(answer['recovery_id'])[:8]}`."] if found is None or found.state.is_open else []
-    return [headline(answer, found), *(_standing(found, merged=_is_merged(answer)) if found else ()), *look]
+    return [headline(answer, found), *(standing_of(found, merged=_is_merged(answer)) if found else ()), *look]
 
 
 def exit_code(found: Recovery | None) -> int:
@@ -76,7 +76,7 @@ def _is_rehearsal(found: Recovery) -> bool:
     return found.reason.startswith(REHEARSED)
 
 
-def _standing(found: Recovery, *, merged: bool) -> list[str]:
+def standing_of(found: Recovery, *, merged: bool) -> list[str]:
     """Return what stands in its way, and what a person can do about it; nothing for one that has just begun."""
     from workers.cli.render import moment
 
