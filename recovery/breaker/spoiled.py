@@ -15,10 +15,8 @@ STATES, SHOWN, MODES = (frozenset(get_args(words)) for words in (State, Shown, M
 COUNTS = ("successes", "stage", "streak", "trips", "calls", "failures", "slow", "in_a_row", "votes")
 TIMES = ("now", "stage_until", "opened_at", "retry_at", "repairing_until", "mode_at", "mode_until", "ramp")
 TEXTS = ("name", "reason")
-MOST_COUNTED = 10**14
-"""Counts are below it, as in `lua/sound.lua`: above it Lua's JSON does not tell whole numbers apart."""
-YEAR_10000 = 253_402_300_799_000
-"""Milliseconds; what people read their times with ends there."""
+MOST_TOLD = 10**14
+"""Counts and times are below it, as in `lua/sound.lua`: above it Lua's JSON does not tell whole numbers apart."""
 NEWEST = 2**52
 """Versions are below it, as in `lua/sound.lua`. What is above must not be remembered: it would come back after each reset."""
 
@@ -34,8 +32,8 @@ def read_breaker(text: bytes | str) -> dict[str, Any]:
         sound = (
             (told["state"] in STATES and told["shown"] in SHOWN and told["mode"] in MODES)
             and all(isinstance(told[name], str) for name in TEXTS)
-            and all(_is_below(MOST_COUNTED, told[name]) for name in COUNTS)
-            and all(told.get(name) is None or _is_below(YEAR_10000, told[name]) for name in TIMES)
+            and all(_is_number(told[name]) for name in COUNTS)
+            and all(told.get(name) is None or _is_number(told[name]) for name in TIMES)
             and told["now"] is not None
             and version_in(told["version"]) is not None
         )
@@ -78,5 +76,5 @@ def what_is_wrong_with_the_list(error: Exception) -> str:
     return f"{BREAKERS} is no list of them ({error}); after `DEL {BREAKERS}` each program that runs lists its own again within seconds"
 
 
-def _is_below(limit: int, value: object) -> bool:
-    return isinstance(value, int | float) and 0 <= value < limit
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value < MOST_TOLD

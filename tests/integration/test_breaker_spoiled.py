@@ -50,7 +50,6 @@ GARBAGE = {
     "the largest that is told apart": b"9007199254740991",
     "the largest version": b"4503599627370495",
     "the largest count": b"99999999999999",
-    "the last moment": b"253402300798999",
     "no UTF-8": b"\xff\xfe\x00\r\n",
     "JSON": b'{"a": [1]}',
     "missing": None,
@@ -378,9 +377,7 @@ def test_no_garbage_that_is_pushed_is_taken_in(stage: Stage, field: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("field", "largest"),
-    [("version", str(2**52 - 1)), ("trips", 10**14 - 1), ("mode_at", 253402300798999)],
-    ids=["version", "trips", "mode_at"],
+    ("field", "largest"), [("version", 2**52 - 1), ("trips", 10**14 - 1), ("mode_at", 10**14 - 1), ("retry_at", 10**14 - 1)]
 )
 def test_the_largest_that_is_taken_in_spoils_nothing_when_it_comes_back_and_cannot_grow(stage: Stage, field: str, largest: int) -> None:
     breaker = stage.another()
@@ -395,7 +392,7 @@ def test_the_largest_that_is_taken_in_spoils_nothing_when_it_comes_back_and_cann
     stage.is_whole()
 
 
-@pytest.mark.parametrize(("field", "limit"), [("version", str(2**52)), ("trips", 10**14), ("mode_at", 253402300799000)])
+@pytest.mark.parametrize(("field", "limit"), [("version", str(2**52)), ("trips", 10**14), ("mode_at", 10**14)])
 def test_what_the_scripts_refuse_is_not_taken_in_from_a_message_either(stage: Stage, field: str, limit: object) -> None:
     said = stage.redis.pubsub()  # type: ignore[no-untyped-call]
     said.subscribe(BREAKER_CHANGED)

@@ -102,8 +102,8 @@ local function kept_within(value, limit) return value and math.max(0, math.min(v
 local function answer(...)
   if circuit.push or circuit.dirty then
     circuit.version = whole(kept_within(math.max(now_us, tonumber(circuit.version) + 1), NEWEST))
-    for _, field in ipairs(COUNTS) do circuit[field] = kept_within(circuit[field], MOST_COUNTED) end
-    for _, field in ipairs(TIMES) do circuit[field] = kept_within(circuit[field], YEAR_10000) end
+    for _, field in ipairs(COUNTS) do circuit[field] = kept_within(circuit[field], MOST_TOLD) end
+    for _, field in ipairs(TIMES) do circuit[field] = kept_within(circuit[field], MOST_TOLD) end
     local pairs_ = {}
     for _, field in ipairs(FIELDS) do
       local value = circuit[field]

@@ -9,10 +9,9 @@ local MODES = { auto = true, metrics_only = true, disabled = true, forced_open =
 local STATES = { closed = true, open = true, half_open = true }
 local SHOWN = { closed = true, open = true, half_open = true, repairing = true, metrics_only = true, disabled = true, forced_open = true }
 local LONGEST = 86400000 -- ms; nothing is promised for longer than a day
-local YEAR_10000 = 253402300799000 -- ms; what people read their times with ends there
 local MOST = 9007199254740992 -- above it Lua does not tell whole numbers apart
 local NEWEST = 4503599627370496 -- 2^52; versions begin at Redis's clock in us, which comes there in 2112
-local MOST_COUNTED = 100000000000000 -- above it cjson does not
+local MOST_TOLD = 100000000000000 -- above it cjson does not; of counts, and of times: ms of the year 5138
 local NEEDED = { 'minimum_requests', 'slow_call_rate', 'success_threshold', 'half_open_requests', 'permit_timeout', 'reset_timeout',
                  'backoff_factor', 'max_reset_timeout', 'jitter', 'ramp_stage', 'quorum' }
 local OPTIONAL = { 'failure_threshold', 'failure_rate', 'slow_call_duration', 'window_calls', 'window' }
@@ -37,11 +36,10 @@ local function nonsense(fields, counts, times)
   if known and not MODES[fields.mode] then return 'mode' end
   if known and not is_below(NEWEST, fields.version) then return 'version' end
   if fields.shown ~= '' and not SHOWN[fields.shown] then return 'shown' end
-  for _, field in ipairs(counts) do
-    if fields[field] ~= '' and not is_below(MOST_COUNTED, fields[field]) then return field end
-  end
-  for _, field in ipairs(times) do
-    if fields[field] ~= '' and not is_below(YEAR_10000, fields[field]) then return field end
+  for _, numbers in ipairs({ counts, times }) do
+    for _, field in ipairs(numbers) do
+      if fields[field] ~= '' and not is_below(MOST_TOLD, fields[field]) then return field end
+    end
   end
 end
 
