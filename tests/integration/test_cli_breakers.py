@@ -92,6 +92,7 @@ def test_what_is_no_breaker_is_listed_with_what_to_do(run: Run, redis_client: Re
     assert what in line
     assert (told["name"], told["state"]) == ("gateway", "spoiled")
     assert what in told["reason"]
+    assert "did you mean 'gateway'" in output(run("show", "gatewai"), 2), "and it is known"
 
 
 def test_what_others_say_cannot_steer_the_terminal_of_who_reads_it(run: Run, redis_client: Redis) -> None:

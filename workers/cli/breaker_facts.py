@@ -33,8 +33,8 @@ def row(view: BreakerView) -> list[object]:
 
 def spoiled_row(spoiled: BreakerSpoiled) -> list[object]:
     """Return the row of one under whose keys lies what no breaker can be."""
-    known = {"name": spoiled.payload["name"], "state": "spoiled", "reason": spoiled.message}
-    return [known.get(column) for column in COLUMNS]
+    told = spoiled_table(spoiled)
+    return [told.get(column) for column in COLUMNS]
 
 
 def facts(view: BreakerView) -> list[tuple[str, object]]:
@@ -115,4 +115,5 @@ def table(view: BreakerView) -> dict[str, Any]:
 
 def spoiled_table(spoiled: BreakerSpoiled) -> dict[str, Any]:
     """Return one under whose keys lies what no breaker can be, as JSON knows it."""
-    return {"name": spoiled.payload["name"], "state": "spoiled", "reason": spoiled.message}
+    name = spoiled.payload["name"]
+    return {"name": name, "state": "spoiled", "reason": spoiled.message.removeprefix(f"breaker '{name}': ")}

@@ -13,7 +13,6 @@ from workers.cli.direct import by_option
 
 if TYPE_CHECKING:
     from recovery.breaker import RedisBreakers
-    from recovery.ports import Breakers
     from workers.cli.parts import Parts
 
 CHANGES = ("at", "from", "to", "opened", "by", "reason")
@@ -164,7 +163,7 @@ def _board() -> "tuple[Parts, RedisBreakers]":
     return parts, RedisBreakers(connect(parts.settings.redis))
 
 
-def _before(board: "Breakers", name: str, order: BreakerOrder) -> BreakerView | None:
+def _before(board: "RedisBreakers", name: str, order: BreakerOrder) -> BreakerView | None:
     """Return how the breaker stands, None if what lies there is none and the order mends that."""
     from recovery.errors import BreakerSpoiled
 
@@ -184,13 +183,13 @@ def _stood(before: BreakerView | None) -> str:
     return word(before.state) + (f" by {text_of(before.mode_by)}" if before.mode_by else "")
 
 
-def _known(board: "Breakers", name: str) -> BreakerView:
+def _known(board: "RedisBreakers", name: str) -> BreakerView:
     """Return the breaker; raises `UnknownName` with the nearest one if there is none."""
     from recovery.errors import UnknownName, listing, nearest
 
     view = board.view(name)
     if view is None:
-        known = [each.name for each in board.views()]
+        known = [each.name if isinstance(each, BreakerView) else str(each.payload["name"]) for each in board.all()]
         hint = nearest(name, known) or (f" (known: {listing(known)})" if known else "; none was ever used")
         raise UnknownName(f"no circuit breaker is called '{name}'{hint}", name=name)
     return view
