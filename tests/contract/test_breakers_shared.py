@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from recovery.breaker import BreakerOptions, RedisBreakers
-from recovery.breaker.circuit import PROBE, Admission
+from recovery.breaker.circuit import PROBE, Admission, Ordered
 from recovery.breaker.fleet import Ended
 from recovery.breaker.shared import BREAKER_CHANGED, BREAKER_HISTORY, SharedCircuits, key_of
 from recovery.breaker.snapshot import Snapshot, snapshot_of
@@ -363,10 +363,10 @@ def test_an_order_taken_back_stays_so_when_the_clock_of_redis_steps_back(redis_c
 def test_the_end_of_an_order_that_an_older_release_took_back_closes_no_open_breaker(
     redis_client: Redis, shared: SharedCircuits, clock: Clock
 ) -> None:
-    shared.operate("gateway", "forced_open", options=NEVER, by="ann", seconds=30)
-    redis_client.hset(key_of("gateway"), "mode", "auto")  # that release knows no `mode_until`
+    shared.operate("gateway", "forced_open", options=NEVER, by="ann", reason="a leak", seconds=30)
+    redis_client.hset(key_of("gateway"), "mode", "auto")  # that release knows no end and no author
     shared.tell("gateway", NEVER, [FAILED, FAILED])
     clock.now += 30
 
     assert (view := shared.view("gateway")) is not None
-    assert (view.shown, view.circuit.ordered.until) == ("open", None)
+    assert (view.shown, view.circuit.ordered) == ("open", Ordered())

@@ -56,7 +56,9 @@ local function load()
   circuit.known = circuit.state ~= ''
   for _, field in ipairs(COUNTS) do circuit[field] = tonumber(circuit[field]) or 0 end
   for _, field in ipairs(TIMES) do circuit[field] = tonumber(circuit[field]) end
-  if circuit.mode == 'auto' then circuit.mode_until = nil end -- an older release that ends an order knows no such field and leaves it
+  if circuit.mode == 'auto' then -- an older release that ends an order does not know these, and leaves them
+    circuit.mode_until, circuit.mode_by, circuit.mode_reason = nil, '', ''
+  end
   if not circuit.known then circuit.state, circuit.mode, circuit.version = 'closed', 'auto', whole(now_us) end
 end
 
