@@ -27,6 +27,12 @@ def test_importing_the_plug_in_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_an_error_steers_no_terminal_whoever_wrote_into_it(capsys: pytest.CaptureFixture[str]) -> None:
+    Refusal("two mistakes:\n  in \x1b[2Jshop", 1).show()
+
+    assert capsys.readouterr().err == "Error: two mistakes:\n  in \\x1b[2Jshop\n"
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help(name: str) -> None:
     result = CliRunner().invoke(command_line, [name, "--help"])

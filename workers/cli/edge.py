@@ -43,7 +43,14 @@ class Refusal(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the sentence."""
-        click.echo(f"Error: {self.message}", file=file, err=file is None)
+        click.echo(f"Error: {_shown(self.message)}", file=file, err=file is None)
+
+
+def _shown(message: str) -> str:
+    """Return a message with what others wrote into it made harmless for a terminal; it may have several lines."""
+    from workers.cli.render import printable
+
+    return "\n".join(printable(line) for line in message.split("\n"))
 
 
 @contextmanager
@@ -74,7 +81,7 @@ def tell_refusals() -> None:
 
     def tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if isinstance(error, RecoveryError) and not os.environ.get("RECOVERY_DEBUG"):
-            click.echo(f"Error: {error.message}", err=True)
+            click.echo(f"Error: {_shown(error.message)}", err=True)
         else:
             before(kind, error, trace)
 

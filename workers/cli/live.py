@@ -1,7 +1,6 @@
 """`watch`: the fleet, live, until Ctrl-C."""
 
 import contextlib
-import json
 import re
 import sys
 import time
@@ -60,11 +59,11 @@ def _stream(parts: "Parts", interval: float, *, as_json: bool) -> None:
 
 def event_line(noted: "NotedEvent", *, as_json: bool) -> str:
     """Return one event as a line to read, or as JSON."""
-    from workers.cli.render import moment, plain
+    from workers.cli.render import json_line, moment, plain
 
     event = noted.event
     if as_json:
-        return json.dumps({"id": noted.id, **plain(event)}, ensure_ascii=False)
+        return json_line({"id": noted.id, **plain(event)})
     data = " ".join(f"{key}={_said(value)}" for key, value in event.data.items() if (key, value) != ("category", "unknown"))
     return f"{moment(event.at)}  {event.name:<22} {event.service or '-':<16} {(event.recovery_id or '-')[:8]:<8}  {data}".rstrip()
 

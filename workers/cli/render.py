@@ -39,6 +39,11 @@ def print_json(value: object) -> None:
     click.echo("\n".join(_without_controls(line, _as_json_escape) for line in text.split("\n")))
 
 
+def json_line(value: object) -> str:
+    """Return `value` as JSON in one line, for a stream of them."""
+    return _without_controls(json.dumps(plain(value), ensure_ascii=False), _as_json_escape)
+
+
 def plain(value: object) -> Any:
     """Return `value` as what JSON knows."""
     if isinstance(value, datetime):

@@ -34,7 +34,7 @@ def standing(parts: "Parts", recoveries: "list[Recovery]", states: "dict[str, Se
 
 def alarms(found: dict[str, Any]) -> list[str]:
     """Return what everybody who looks must know first, one line each."""
-    from workers.cli.render import moment
+    from workers.cli.render import moment, printable
 
     paused: Silence | None = found["paused"]
     health: PlatformHealth | None = found["platform"]
@@ -47,13 +47,13 @@ def alarms(found: dict[str, Any]) -> list[str]:
     if storm and storm["is_storm"]:
         most = f"{storm['concurrent']} at once"
         told.append(f"Storm: {storm['open']} of {storm['services']} services are sick; they are recovered {most}, the most severe first.")
-    return told
+    return [printable(line) for line in told]
 
 
 def print_standing(found: dict[str, Any], now: datetime) -> None:
     """Print what stands in the way, a block for each kind."""
     from workers.cli.consent import COLUMNS, question_row
-    from workers.cli.render import print_lines, print_table
+    from workers.cli.render import print_lines, print_table, printable
     from workers.cli.silence import COLUMNS as SILENCES
     from workers.cli.silence import row_of
 
@@ -65,7 +65,7 @@ def print_standing(found: dict[str, Any], now: datetime) -> None:
         print_table(SILENCES, [row_of(each) for each in found["silences"]], empty="", drop=("by", "from"))
     health: PlatformHealth | None = found["platform"]
     if health and health.missed:
-        click.echo(f"\nMissed: {health.missed}")
+        click.echo(f"\nMissed: {printable(health.missed)}")
     if health and health.troubles and (not found["stale"] or _some_worker_lives(health)):
         click.echo(f"\nThe platform itself is {health.status}:")
         print_lines(troubles(health.troubles), hang=10)
