@@ -1,8 +1,10 @@
 """How long a service waits for `import recovery.client`, in processes that never imported it before, beside Celery's own import.
 
-The files are in the system's cache, as they are from the second start of a service on; Python itself has started already.
+The files are compiled and in the system's cache, as they are from the second start of a service on, whatever this environment says of
+keeping compiled files; Python itself has started already.
 """
 
+import os
 import subprocess
 import sys
 
@@ -25,11 +27,17 @@ def measure() -> list[Result]:
     """Return milliseconds; the cases take turns, so that a busy moment hits all of them."""
     progress(f"{NAME}: {ROUNDS} fresh processes each")
     times: dict[str, list[float]] = {case: [] for case in CASES}
-    for _ in range(ROUNDS):
+    for _ in range(1 + ROUNDS):
         for case, statement in CASES.items():
-            told = subprocess.run([sys.executable, "-c", PROGRAM.format(statement=statement)], capture_output=True, check=True)
-            times[case].append(float(told.stdout))
-    return [summed(NAME, case, times[case], "ms", TARGET if case == "import recovery.client" else None) for case in CASES]
+            times[case].append(_milliseconds(statement))
+    return [summed(NAME, case, times[case][1:], "ms", TARGET if case == "import recovery.client" else None) for case in CASES]
+
+
+def _milliseconds(statement: str) -> float:
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    program = PROGRAM.format(statement=statement)
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, env=environ)
+    return float(told.stdout)
 
 
 if __name__ == "__main__":
